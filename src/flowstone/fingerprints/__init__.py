@@ -1,0 +1,18 @@
+"""Fingerprints of code: one function's own (TASK_SOURCE), or all that it reaches (CODE)."""
+
+from __future__ import annotations
+
+from flowstone.fingerprints.base import CodePart, Fingerprint, Unresolved
+from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY, Boundary
+from flowstone.fingerprints.code import code_fingerprint
+from flowstone.fingerprints.source import source_fingerprint
+
+__all__ = [
+    "DEFAULT_BOUNDARY",
+    "Boundary",
+    "CodePart",
+    "Fingerprint",
+    "Unresolved",
+    "code_fingerprint",
+    "source_fingerprint",
+]
