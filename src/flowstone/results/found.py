@@ -1,0 +1,131 @@
+"""What a look-up gives: a hit with its value, or a miss with its reason; and what is staged to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flowstone.records import Buffer, Head, MissReason, RecordInfo, Sealed
+from flowstone.results.public import ResultRecord, ResultRecordMetadata
+
+if TYPE_CHECKING:
+    from flowstone.results.store import ResultStore
+    from flowstone.serializers.base import Serializer
+
+Place = tuple[str, str]
+"""The identity of a store and a key in it."""
+
+
+class Hit:
+    """A record that is there, fits its tag and is fresh.
+
+    `value` is loaded and private to the caller if the look-up was asked to load.
+    """
+
+    __slots__ = ("_head", "_store", "value")
+
+    found = True
+
+    def __init__(self, store: ResultStore, head: Head, value: object) -> None:
+        self._store = store
+        self._head = head
+        self.value = value
+
+    @property
+    def key(self) -> str:
+        return self._head.key
+
+    @property
+    def info(self) -> RecordInfo:
+        return self._head.info
+
+    def load(self, *, mmap: bool = False) -> object:
+        """Read the value from the store, anew for each call; with `mmap` its arrays are read-only views of the file.
+
+        Raises MissingResult if the record is gone, was replaced, or does not load.
+        """
+        return self._store.load(self._head, mmap=mmap)
+
+    def as_result_record(self) -> ResultRecord[Any]:
+        return ResultRecord(ResultRecordMetadata.of(self.info), loader=self.load)
+
+    def __repr__(self) -> str:
+        return f"Hit({self._head.key!r})"
+
+
+class Miss:
+    """A look-up that gave nothing, and why; `info` is what the record said of itself where it could be trusted."""
+
+    __slots__ = ("_head", "detail", "reason")
+
+    found = False
+    value: None = None
+
+    def __init__(self, reason: MissReason, detail: str = "", head: Head | None = None) -> None:
+        self.reason = reason
+        self.detail = detail
+        self._head = head
+
+    @property
+    def info(self) -> RecordInfo | None:
+        return None if self._head is None else self._head.info
+
+    @property
+    def expired_at(self) -> float | None:
+        """When the record expired, in seconds since the epoch, if that is why."""
+        return self._head.expiry if self._head is not None and self.reason is MissReason.EXPIRED else None
+
+    def __str__(self) -> str:
+        return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
+
+    def __repr__(self) -> str:
+        return f"Miss({self.reason.name}, {self.detail!r})"
+
+
+class StagedRecord:
+    """A snapshot of a value, sealed and ready to be written under its key."""
+
+    __slots__ = ("_buffers", "_info", "_main", "sealed", "serializer", "store")
+
+    def __init__(
+        self,
+        store: ResultStore,
+        info: RecordInfo,
+        serializer: Serializer,
+        main: Buffer,
+        buffers: Sequence[Buffer],
+        sealed: Sealed,
+    ) -> None:
+        self.store = store
+        self.serializer = serializer
+        self.sealed = sealed
+        self._info = info
+        self._main = main
+        self._buffers = buffers
+
+    @property
+    def key(self) -> str:
+        return self._info.key
+
+    @property
+    def info(self) -> RecordInfo:
+        return self._info
+
+    @property
+    def place(self) -> Place:
+        return self.store.identity, self._info.key
+
+    @property
+    def size(self) -> int:
+        """How many bytes will be written."""
+        return self.sealed.size
+
+    def load(self) -> object:
+        """Return a value of the caller's own, made from the snapshot."""
+        return self.serializer.load_parts(self._main, [bytearray(buffer) for buffer in self._buffers])
+
+    def as_result_record(self) -> ResultRecord[Any]:
+        return ResultRecord(ResultRecordMetadata.of(self._info), loader=self.load)
+
+    def __repr__(self) -> str:
+        return f"StagedRecord({self.key!r}, {self.size} bytes)"
