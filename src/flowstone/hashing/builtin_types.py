@@ -1,0 +1,91 @@
+"""Builtins beyond the flat ones: complex, range, slice, buffers, classes, exceptions, enums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowstone.hashing.form import Bag, Node, Pairs, State, buffer_digest
+from flowstone.hashing.objects import cached_names, reduced
+from flowstone.hashing.registry import register_type
+
+
+def _complex(value: complex) -> Node:
+    return Node("complex", (value.real, value.imag))
+
+
+def _range(value: range) -> Node:
+    return Node("range", (value.start, value.stop, value.step))
+
+
+def _slice(value: slice) -> Node:
+    return Node("slice", (value.start, value.stop, value.step), (".start", ".stop", ".step"))
+
+
+def _singleton(value: object) -> Node:
+    return Node("singleton", (repr(value),))
+
+
+def _bytearray(value: bytearray) -> Node:
+    return Node("bytearray", (len(value), buffer_digest(value)))
+
+
+def _memoryview(value: memoryview) -> Node:
+    flat = value if value.c_contiguous else value.tobytes()
+    if isinstance(flat, memoryview):
+        flat = flat.cast("B") if flat.nbytes else b""
+    return Node("memoryview", (value.format, value.shape, buffer_digest(flat)))
+
+
+def _mappingproxy(value: Any) -> Node:
+    return Node("mappingproxy", (value.copy(),))
+
+
+def _keys(value: Any) -> Node:
+    return Bag("dict keys", list(value), lambda place: "{}")
+
+
+def _items(value: Any) -> Node:
+    items = list(value)
+    return Pairs("dict items", [part for item in items for part in item], lambda place: f"[{items[place // 2][0]!r}]")
+
+
+def _values(value: Any) -> Node:
+    return Node("dict values", list(value), lambda place: f"[{place}]")
+
+
+def _enum(value: Any) -> Node:
+    return Node("enum", (type(value), value._name_, value._value_), (".__class__", ".name", ".value"))
+
+
+def _flag(value: Any) -> Node:
+    return Node("flag", (type(value), value._value_), (".__class__", ".value"))
+
+
+def _exception(value: BaseException) -> Node:
+    kind = type(value)
+    if "__reduce__" in {name for base in kind.__mro__ if base.__module__ != "builtins" for name in base.__dict__}:
+        return reduced(value, value.__reduce_ex__(4))
+    named = {name: getattr(value, name, None) for name in ("errno", "strerror", "filename", "filename2", "path")}
+    state = {name: item for name, item in value.__dict__.items() if name not in cached_names(kind)}
+    told = {name: item for name, item in named.items() if item is not None and name not in state}
+    return Node(
+        "exception",
+        (kind, value.args, State(told), State(state), value.__cause__),
+        (".__class__", ".args", "", "", ".__cause__"),
+    )
+
+
+register_type("builtins.complex", _complex)
+register_type("builtins.range", _range)
+register_type("builtins.slice", _slice)
+register_type("builtins.ellipsis", _singleton)
+register_type("builtins.NotImplementedType", _singleton)
+register_type("builtins.bytearray", _bytearray)
+register_type("builtins.memoryview", _memoryview)
+register_type("builtins.mappingproxy", _mappingproxy)
+register_type("builtins.dict_keys", _keys)
+register_type("builtins.dict_items", _items)
+register_type("builtins.dict_values", _values)
+register_type("builtins.BaseException", _exception, subclasses=True)
+register_type("enum.Enum", _enum, subclasses=True)
+register_type("enum.Flag", _flag, subclasses=True)

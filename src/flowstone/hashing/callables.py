@@ -1,0 +1,226 @@
+"""Functions, methods, partials, classes, modules and the annotations made of them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from flowstone.hashing.form import Bag, Node, Refused, State
+from flowstone.hashing.registry import Encoder, register_type
+
+FunctionEncoder = Callable[[FunctionType], bytes]
+ClassEncoder = Callable[[type], bytes]
+
+
+class _Hooks:
+    """What a floor above says of code; without it code objects are walked."""
+
+    functions: FunctionEncoder | None = None
+    classes: ClassEncoder | None = None
+
+
+def register_functions(encoder: FunctionEncoder | None) -> None:
+    """Let `encoder` give the digest that stands for a Python function's code and all it depends on."""
+    _Hooks.functions = staticmethod(encoder) if encoder else None
+
+
+def register_classes(encoder: ClassEncoder | None) -> None:
+    """Let `encoder` give the digest that stands for the body of a class that cannot be imported by its name."""
+    _Hooks.classes = staticmethod(encoder) if encoder else None
+
+
+def _function(value: FunctionType) -> Node:
+    if _Hooks.functions is not None:
+        return Node("function", (_Hooks.functions(value),))
+    return Node(
+        "function by code",
+        (
+            value.__code__,
+            value.__defaults__,
+            value.__kwdefaults__,
+            [_cell(cell) for cell in value.__closure__ or ()],
+            State(value.__dict__),
+        ),
+        (".__code__", ".__defaults__", ".__kwdefaults__", ".__closure__", ""),
+    )
+
+
+def _cell(cell: Any) -> object:
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return None
+
+
+def _code(value: CodeType) -> Node:
+    counts = (value.co_argcount, value.co_posonlyargcount, value.co_kwonlyargcount, value.co_flags)
+    names = (value.co_name, value.co_names, value.co_varnames, value.co_freevars, value.co_cellvars)
+    return Node("code", (value.co_code, counts, names, value.co_consts, value.co_exceptiontable))
+
+
+def _method(value: MethodType) -> Node:
+    return Node("method", (value.__func__, value.__self__), (".__func__", ".__self__"))
+
+
+def _builtin(value: BuiltinFunctionType) -> Node:
+    owner = value.__self__
+    if owner is None or isinstance(owner, ModuleType):
+        return Node("builtin", (value.__module__ or "", value.__qualname__))
+    return Node("builtin method", (value.__name__, owner), ("", ".__self__"))
+
+
+def _descriptor(value: Any) -> Node:
+    return Node("descriptor", (value.__objclass__, value.__name__))
+
+
+def _method_wrapper(value: Any) -> Node:
+    return Node("builtin method", (value.__name__, value.__self__), ("", ".__self__"))
+
+
+def _partial(value: functools.partial[Any]) -> Node:
+    names = (".__class__", ".func", ".args", ".keywords", "")
+    return Node("partial", (type(value), value.func, value.args, value.keywords, State(value.__dict__)), names)
+
+
+def _cached_function(value: Any) -> Node:
+    return Node("lru_cache", (value.__wrapped__, value.cache_parameters()), (".__wrapped__", ""))
+
+
+def _wrapping(value: Any) -> Node:
+    return Node(type(value).__name__, (value.__func__,), (".__func__",))
+
+
+def _property(value: property) -> Node:
+    return Node("property", (type(value), value.fget, value.fset, value.fdel), ("", ".fget", ".fset", ".fdel"))
+
+
+def _module(value: ModuleType) -> Node:
+    return Node("module", (value.__name__,))
+
+
+def _class(value: type) -> Node:
+    if is_importable(value):
+        return Node("class", (value.__module__, value.__qualname__))
+    if _Hooks.classes is not None:
+        return Node("local class", (value.__module__, value.__qualname__, _Hooks.classes(value)))
+    return Node("local class by body", (value.__module__, value.__qualname__, value.__bases__, _body(value)))
+
+
+def is_importable(kind: type) -> bool:
+    """Whether another process finds this very class by its module and name."""
+    if kind.__module__ == "__main__":
+        return False
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
+
+
+# What Python and its decorators leave in a class body, which differs by version or says nothing of behaviour.
+_SKIPPED = frozenset(
+    f"__{name}__"
+    for name in (
+        *("dict", "weakref", "module", "qualname", "doc", "hash", "slots", "match_args", "firstlineno"),
+        *("static_attributes", "abstractmethods", "annotations", "annotations_cache", "annotate", "annotate_func"),
+        *("dataclass_params", "dataclass_fields"),
+    )
+) | {"_abc_impl"}
+
+
+def _body(kind: type) -> list[object]:
+    return [(name, _member(entry)) for name, entry in sorted(vars(kind).items()) if name not in _SKIPPED]
+
+
+_CODE = (FunctionType, staticmethod, classmethod, property)
+
+
+def _member(entry: object) -> object:
+    """Code and plain constants count; of anything else in a class body its type does, for it may be anything."""
+    if isinstance(entry, (*_CODE, type, str, bytes, int, float, tuple, type(None))):
+        return entry
+    return f"{type(entry).__module__}.{type(entry).__qualname__}"
+
+
+def _alias(value: Any) -> Node:
+    name = getattr(value, "_name", None)
+    return Node(f"alias {type(value).__name__}", (name, value.__origin__, value.__args__))
+
+
+def _union(value: Any) -> Node:
+    return Bag("union", value.__args__)
+
+
+def _literal(value: Any) -> Node:
+    return Bag("literal", value.__args__)
+
+
+def _annotated(value: Any) -> Node:
+    return Node("annotated", (value.__origin__, value.__metadata__))
+
+
+def _type_variable(value: Any) -> Node:
+    variance = (getattr(value, "__covariant__", False), getattr(value, "__contravariant__", False))
+    limits = (getattr(value, "__bound__", None), getattr(value, "__constraints__", ()))
+    return Node(f"variable {type(value).__name__}", (value.__module__, value.__name__, variance, limits))
+
+
+def _special_form(value: Any) -> Node:
+    return Node("special form", (value._name,))
+
+
+def _forward(value: Any) -> Node:
+    return Node("forward reference", (value.__forward_arg__,))
+
+
+def _new_type(value: Any) -> Node:
+    return Node("new type", (value.__module__, value.__qualname__, value.__supertype__))
+
+
+def _no_frame(value: object) -> Node:
+    raise Refused(type(value), "it belongs to running code")
+
+
+_ENCODERS: dict[str, Encoder] = {
+    "builtins.function": _function,
+    "builtins.code": _code,
+    "builtins.method": _method,
+    "builtins.builtin_function_or_method": _builtin,
+    "builtins.method_descriptor": _descriptor,
+    "builtins.classmethod_descriptor": _descriptor,
+    "builtins.wrapper_descriptor": _descriptor,
+    "builtins.getset_descriptor": _descriptor,
+    "builtins.member_descriptor": _descriptor,
+    "builtins.method-wrapper": _method_wrapper,
+    "builtins.staticmethod": _wrapping,
+    "builtins.classmethod": _wrapping,
+    "builtins.property": _property,
+    "builtins.frame": _no_frame,
+    "builtins.traceback": _no_frame,
+    "functools._lru_cache_wrapper": _cached_function,
+    "types.GenericAlias": _alias,
+    "types.UnionType": _union,
+    "typing.Union": _union,
+    "typing._UnionGenericAlias": _union,
+    "typing._GenericAlias": _alias,
+    "typing._CallableGenericAlias": _alias,
+    "typing._SpecialGenericAlias": _special_form,
+    "typing._CallableType": _special_form,
+    "typing._TupleType": _special_form,
+    "typing._SpecialForm": _special_form,
+    "typing._LiteralGenericAlias": _literal,
+    "typing._AnnotatedAlias": _annotated,
+    "typing.ForwardRef": _forward,
+    "typing.NewType": _new_type,
+    "typing.TypeVar": _type_variable,
+    "typing.ParamSpec": _type_variable,
+    "typing.TypeVarTuple": _type_variable,
+}
+for _name, _encoder in _ENCODERS.items():
+    register_type(_name, _encoder)
+
+register_type("functools.partial", _partial, subclasses=True)
+register_type("builtins.type", _class, subclasses=True)
+register_type("builtins.module", _module, subclasses=True)

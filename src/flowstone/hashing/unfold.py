@@ -1,0 +1,105 @@
+"""What each kind of value is made of: contents of flat values, nodes of all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowstone.hashing.flat import ATOMS, CHUNK, CONTAINERS, flat, scalar
+from flowstone.hashing.form import Bag, Items, Node, Pairs, Refused, State, buffer_digest, buffer_hasher
+from flowstone.hashing.registry import encoder_for
+
+_SETS = frozenset({set, frozenset})
+
+
+def written(value: object) -> bytes | None:
+    """The content of a flat value; None for any other."""
+    kind = type(value)
+    if kind in ATOMS:
+        return scalar(value)
+    if kind in CONTAINERS:
+        return flat(value)
+    if kind is Items:
+        return flat(value.values)  # type: ignore[attr-defined]
+    if kind is State:
+        return flat(value.attributes)  # type: ignore[attr-defined]
+    return None
+
+
+def unfold(value: object) -> Node:
+    """Unfold a value that is not flat."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return _sequence("tuple" if kind is tuple else "list", value, _index)  # type: ignore[arg-type]
+    if kind is Items:
+        return _sequence("list", value.values, value.name)  # type: ignore[attr-defined]
+    if kind is dict:
+        return _mapping(value, _key)  # type: ignore[arg-type]
+    if kind is State:
+        return _mapping(value.attributes, _attribute)  # type: ignore[attr-defined]
+    if kind in _SETS:
+        return _set("set" if kind is set else "frozenset", value)  # type: ignore[arg-type]
+    if kind is str:
+        return _long_text(value)  # type: ignore[arg-type]
+    if kind is bytes:
+        return Node("bytes", (len(value), buffer_digest(value)))  # type: ignore[arg-type]
+    try:
+        return encoder_for(value)(value)
+    except (Refused, RecursionError):
+        raise
+    except Exception as error:
+        raise Refused(kind, f"asking it for its content raised {type(error).__name__}: {error}") from error
+
+
+def _sequence(label: str, values: list[object] | tuple[object, ...], name: Callable[[int], str]) -> Node:
+    if len(values) <= CHUNK:
+        return Node(label, values, name)
+    chunks = [
+        Items(list(values[start : start + CHUNK]), lambda place, start=start: name(start + place))  # type: ignore[misc]
+        for start in range(0, len(values), CHUNK)
+    ]
+    return Node(f"long {label}", chunks)
+
+
+def _mapping(values: dict[object, object], name: Callable[[object], str]) -> Node:
+    kinds = set(map(type, values))
+    if kinds == {str} or kinds == {int} or not kinds:
+        keys = sorted(values)  # type: ignore[type-var]
+        return Node("dict", (keys, Items(list(map(values.__getitem__, keys)), lambda place: name(keys[place]))))
+    items = list(values.items())
+    return Pairs(
+        "dict of tokens",
+        [part for item in items for part in item],
+        lambda place: f".keys()[{place // 2}]" if place % 2 == 0 else name(items[place // 2][0]),
+    )
+
+
+def _set(label: str, values: set[object] | frozenset[object]) -> Node:
+    kinds = set(map(type, values))
+    if kinds == {str} or kinds == {int} or not kinds:
+        return Node(label, (sorted(values),))  # type: ignore[type-var]
+    return Bag(f"{label} of tokens", list(values), lambda place: "{}")
+
+
+def _long_text(text: str) -> Node:
+    hasher = buffer_hasher()
+    size = 0
+    for start in range(0, len(text), 1 << 20):
+        piece = text[start : start + (1 << 20)].encode("utf-8", "surrogatepass")
+        size += len(piece)
+        hasher.update(piece)
+    return Node("str", (size, hasher.digest()))
+
+
+def _index(place: int) -> str:
+    return f"[{place}]"
+
+
+def _attribute(name: object) -> str:
+    return f".{name}"
+
+
+def _key(key: object) -> str:
+    if type(key) not in ATOMS:
+        return f"[<{type(key).__qualname__}>]"
+    text = repr(key)
+    return f"[{text}]" if len(text) <= 60 else f"[{text[:40]}...]"
