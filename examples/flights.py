@@ -1,0 +1,1 @@
+../src/flowstone/demo/flights.py
