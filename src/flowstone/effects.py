@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from typing import Any, Generic, TypeVar, cast
 
 from flowstone.clock import Clock
+from flowstone.exceptions import RunTimeoutError
 from flowstone.timeouts import interrupting
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ Outcome = Returned[T] | Raised
 class Invoke(Effect[Outcome[T]]):
     """Call user code; answers with what it returned or raised and never raises through the engine.
 
-    `timeout` is in seconds; past it the code is interrupted and the outcome is a raised `TimeoutError`.
+    `timeout` is in seconds; past it the code is interrupted and the outcome is a raised RunTimeoutError.
     """
 
     __slots__ = ("args", "fn", "kwargs", "timeout")
@@ -358,8 +359,13 @@ async def _to_the_end(work: Callable[[], T]) -> T:
 async def _within(seconds: float, work: Awaitable[T]) -> T:
     import asyncio
 
-    async with asyncio.timeout(seconds):
-        return await work
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work
+    except TimeoutError:
+        if limit.expired():
+            raise RunTimeoutError(seconds) from None
+        raise
 
 
 def _finish(work: Coroutine[Any, Any, T]) -> T:

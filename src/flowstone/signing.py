@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Final
 
 from blake3 import blake3
@@ -38,11 +39,6 @@ class SigningKey:
     def from_text(cls, text: str) -> SigningKey:
         """Derive a key from any text; the same text gives the same key everywhere."""
         return cls(blake3(text.encode(), derive_key_context=_SECRET_CONTEXT).digest())
-
-    @classmethod
-    def ephemeral(cls) -> SigningKey:
-        """Make a key that ends with this process."""
-        return cls(os.urandom(SECRET_SIZE))
 
     def __repr__(self) -> str:
         return f"SigningKey(id={self.id.hex()})"
@@ -113,7 +109,13 @@ def load_keyring(text: str | None, home: str | os.PathLike[str], warn: Callable[
             f"The key that signs records cannot be used: {error}. Results of this process will not be reused by others;"
             " repair the file or set FLOWSTONE_RESULTS_SIGNING_KEY."
         )
-        return Keyring(SigningKey.ephemeral())
+        return Keyring(_key_of_this_process())
+
+
+@cache
+def _key_of_this_process() -> SigningKey:
+    """Make a key that ends with this process, and with what it forks."""
+    return SigningKey(os.urandom(SECRET_SIZE))
 
 
 def _read_or_make(path: str) -> bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class StateType(str, Enum):
+class StateType(str, Enum):  # noqa: UP042 - str() gives the member's full name, as people know it
     """What kind of state it is; the engine decides by this and never by the name."""
 
     SCHEDULED = "SCHEDULED"
@@ -77,24 +77,28 @@ class State(Generic[R]):
     it.
     """
 
-    __slots__ = ("_details", "_id", "_when", "data", "message", "name", "type")
+    __slots__ = ("_data", "_details", "_id", "_when", "message", "name", "type")
 
     def __init__(
         self,
         type: StateType,
         name: str | None = None,
         message: str | None = None,
-        data: R | BaseException | NotSetType | None = None,
+        data: R | BaseException | NotSetType | None = NotSet,
         state_details: StateDetails | None = None,
         timestamp: datetime | float | None = None,
     ) -> None:
         self.type = type
         self.name = name if name is not None else _DEFAULT_NAMES[type]
         self.message = message
-        self.data = data
+        self._data = data
         self._details: Any = state_details
         self._when: datetime | float = current_clock().now() if timestamp is None else timestamp
         self._id: str | None = None
+
+    @property
+    def data(self) -> Any:
+        return None if self._data is NotSet else self._data
 
     @property
     def id(self) -> str:
@@ -171,10 +175,10 @@ class State(Generic[R]):
         return self.result(raise_on_failure, retry_result_failure)
 
     def _value(self) -> object:
-        if self.data is NotSet:
-            raise MissingResult(f"{self} has no result: it was not kept.")
-        load = getattr(self.data, "load_result", None)
-        return self.data if load is None else load()
+        if self._data is NotSet:
+            raise MissingResult(f"{self} has no result: it was made without data, or the result was not kept.")
+        load = getattr(self._data, "load_result", None)
+        return self._data if load is None else load()
 
     def _failure(self) -> BaseException:
         if isinstance(self.data, BaseException):
@@ -238,7 +242,7 @@ _FAILURES: Final[Mapping[StateType, Callable[[str], BaseException]]] = {
 def _constructor(kind: StateType, name: str) -> Callable[..., State[Any]]:
     def construct(
         message: str | None = None,
-        data: Any = None,
+        data: Any = NotSet,
         *,
         name: str = name,
         state_details: StateDetails | None = None,
@@ -308,3 +312,11 @@ def exception_to_failed_state(error: BaseException, message: str | None = None) 
     """Return the Failed state of a run that raised `error`."""
     told = f"{type(error).__name__}: {error}"
     return Failed(f"{message} {told}" if message else told, data=error)
+
+
+class HandedState(Exception):  # noqa: N818 - carries a state along the paths that errors take
+    """A state that the user's code returned instead of raising; never leaves the engine."""
+
+    def __init__(self, state: State[Any]) -> None:
+        super().__init__(str(state))
+        self.state = state

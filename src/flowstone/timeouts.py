@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
+from flowstone.exceptions import RunTimeoutError
+
 
 class _Expired(BaseException):
     """Thrown into the code that ran too long; a BaseException, so that no `except Exception` swallows it."""
 
 
 def interrupting(seconds: float) -> AbstractContextManager[None]:
-    """Return a context that raises TimeoutError if its block runs longer than `seconds`."""
+    """Return a context that raises RunTimeoutError if its block runs longer than `seconds`."""
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
         return _by_signal(seconds)
     return _by_thread_exception(seconds)
@@ -37,7 +39,7 @@ def _by_signal(seconds: float) -> Iterator[None]:
     try:
         yield
     except _Expired:
-        raise TimeoutError(seconds) from None
+        raise RunTimeoutError(seconds) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous_handler)
@@ -76,4 +78,4 @@ def _by_thread_exception(seconds: float) -> Iterator[None]:
             timer.cancel()
             throw(None)  # one that was scheduled but has not arrived must not hit the code after the block
     except _Expired:
-        raise TimeoutError(seconds) from None
+        raise RunTimeoutError(seconds) from None

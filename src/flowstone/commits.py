@@ -1,0 +1,295 @@
+"""How a tree of transactions begins, commits and is undone.
+
+Written once over effects, for blocks entered with `with` and with `async with`, and for the engine's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flowstone.clock import current_clock
+from flowstone.effects import Blocking, CallHook, Raised
+from flowstone.events import TaskRunRolledBack
+from flowstone.exceptions import CommitError, ConfigurationError, LockError, RollBackError
+from flowstone.modes import CommitMode, IsolationLevel, TransactionState
+from flowstone.observers import tell
+from flowstone.results import Hit, ResultStore, StagedRecord
+from flowstone.states import RolledBack
+from flowstone.warn import warn_once
+
+if TYPE_CHECKING:
+    from flowstone.locking.base import LockManager
+    from flowstone.transactions import Transaction
+
+_LOG = logging.getLogger("flowstone.transactions")
+
+
+class HeldLock(NamedTuple):
+    """A lock that a transaction holds until its outcome is final."""
+
+    manager: LockManager
+    key: str
+    holder: str
+
+
+async def begin(node: Transaction) -> None:
+    """Enter the active state, or the committed one if the record is there already."""
+    if node.key is None or node.store is None:
+        node.state = TransactionState.ACTIVE
+        return
+    await take_lock(node, node.key, node.store)
+    node.state = TransactionState.ACTIVE
+    if not node.overwrite and await _is_recorded(node, node.key, node.store):
+        node.state = TransactionState.COMMITTED
+        await release_locks(node)
+
+
+async def _is_recorded(node: Transaction, key: str, store: ResultStore) -> bool:
+    if node.find_staged((store.identity, key)) is not None:
+        return True
+    now = current_clock().now()
+    found = await Blocking(lambda: store.lookup(key, now, load=False), inline=store.memory_speed)
+    return isinstance(found, Hit)
+
+
+async def take_lock(node: Transaction, key: str, store: ResultStore) -> None:
+    """Lock `key` for this transaction where its isolation asks for it; waits as long as it takes."""
+    if node.isolation_level is not IsolationLevel.SERIALIZABLE:
+        return
+    manager = node.lock_manager or store.lock_manager
+    if manager is None:
+        raise ConfigurationError(
+            f"isolation_level='SERIALIZABLE' needs a lock manager, and the storage {store.identity} has none of its "
+            "own; give one with `policy.configure(lock_manager=...)` or `ResultStore(lock_manager=...)`."
+        )
+    if _held_by_tree(node, manager, key):
+        return
+    lock = HeldLock(manager, key, node.holder)
+    await Blocking(lambda: manager.acquire_lock(key, lock.holder), twin=lambda: manager.aacquire_lock(key, lock.holder))
+    node.locks.append(lock)
+
+
+def _held_by_tree(node: Transaction, manager: LockManager, key: str) -> bool:
+    """Whether a child that has ended left this lock with one of its ancestors; the tree must not wait for itself."""
+    current: Transaction | None = node
+    while current is not None:
+        if any(lock.manager is manager and lock.key == key for lock in current.locks):
+            return True
+        current = current.parent
+    return False
+
+
+async def release_locks(node: Transaction) -> None:
+    """Give back every lock of this transaction and of the children that ended in it; never raises an Exception."""
+    held, node.locks = node.locks, []
+    for lock in reversed(held):
+        await Blocking(lambda lock=lock: _release(lock), cleanup=True)  # type: ignore[misc]
+
+
+def _release(lock: HeldLock) -> None:
+    try:
+        lock.manager.release_lock(lock.key, lock.holder)
+    except LockError as error:
+        _LOG.warning("The lock on %s was lost before it was released: %s", lock.key, error)
+
+
+async def end(node: Transaction, error: BaseException | None) -> None:
+    """Leave the block: undo it after an error, else commit it or hand it to the parent, as the commit mode says."""
+    await _await_children(node)
+    if error is not None:
+        await _undo_after(node, error)
+    elif node.state is TransactionState.COMMITTED:
+        await commit(node)
+        await release_locks(node)
+    elif node.state is TransactionState.ROLLED_BACK:
+        await _undo_later_work(node)
+    elif node.commit_mode is CommitMode.EAGER:
+        await commit(node)
+    elif node.parent is not None:
+        node.state = TransactionState.STAGED
+        node.parent.add_child(node)
+    elif node.commit_mode is CommitMode.LAZY:
+        await commit(node)
+    else:
+        await rollback(node)
+
+
+async def end_run(node: Transaction, task_name: str) -> None:
+    """Leave the transaction of a task that succeeded: whatever happens to its record, it has succeeded."""
+    try:
+        await end(node, None)
+    except CommitError as error:
+        warn_once(
+            ("commit", task_name, type(error.__cause__)),
+            f"The result of task {task_name!r} is returned but was not recorded: {error.__cause__}",
+        )
+
+
+async def _undo_later_work(node: Transaction) -> None:
+    """What was called in a block after its rollback is undone as well."""
+    for child in reversed(node.children):
+        await rollback(child)
+    await release_locks(node)
+
+
+async def _undo_after(node: Transaction, error: BaseException) -> None:
+    try:
+        await rollback(node)
+    except RollBackError as failure:
+        error.add_note(f"While undoing the transaction: {failure}")
+        for trouble in _causes(failure):
+            error.add_note(f"  {type(trouble).__name__}: {trouble}")
+
+
+def _causes(failure: RollBackError) -> Sequence[BaseException]:
+    group = failure.__cause__
+    return group.exceptions if isinstance(group, BaseExceptionGroup) else ()
+
+
+async def _await_children(node: Transaction) -> None:
+    """Wait for submitted tasks that belong to this transaction; they must not outlive it."""
+    while node.pending:
+        future = node.pending.pop()
+        await Blocking(future.wait, twin=getattr(future, "await_", None), cleanup=True)
+
+
+async def commit(node: Transaction) -> bool:
+    """Run the commit hooks, publish all records of the tree in one step, and let the locks go.
+
+    A block whose record was there already still publishes what was called in it.
+    """
+    await _await_children(node)
+    if node.state is TransactionState.ROLLED_BACK or not any(True for _ in _members(node)):
+        return False
+    _stage_nothing(node)
+    problem = _first_trouble(node) or await _run_commit_hooks(node) or await _publish(node)
+    if problem is not None:
+        await _fail_to_commit(node, problem)
+        return False
+    for member in list(_members(node)):
+        member.state = TransactionState.COMMITTED
+    await release_locks(node)
+    return True
+
+
+def _stage_nothing(node: Transaction) -> None:
+    """A keyed block that staged nothing records None: that it was done is worth knowing."""
+    if node.explicit and not node.is_committed() and node.key is not None and node.staged is None and node.trouble is None:
+        node.stage(None)
+
+
+def _first_trouble(node: Transaction) -> Exception | None:
+    return next((member.trouble for member in _members(node) if member.trouble is not None), None)
+
+
+async def _run_commit_hooks(node: Transaction) -> Exception | None:
+    for member in _members(node):
+        for hook in member.on_commit_hooks:
+            outcome = await CallHook(hook, (member,))
+            if isinstance(outcome, Raised):
+                return _passed_on(outcome.error)
+    return None
+
+
+def _passed_on(error: BaseException) -> Exception:
+    if isinstance(error, Exception):
+        return error
+    raise error
+
+
+async def _publish(node: Transaction) -> Exception | None:
+    """Publish what the tree staged; atomic within each store."""
+    stores: dict[str, tuple[ResultStore, list[StagedRecord]]] = {}
+    for member in _members(node):
+        if member.staged is not None and member.store is not None:
+            stores.setdefault(member.store.identity, (member.store, []))[1].append(member.staged)
+    try:
+        await _check_locks(node)
+        for store, records in stores.values():
+            await Blocking(lambda s=store, r=records: s.publish(r), inline=store.memory_speed)  # type: ignore[misc]
+    except Exception as error:
+        return error
+    return None
+
+
+async def _check_locks(node: Transaction) -> None:
+    """A holder whose lease ran out while it was paused must not publish over its successor."""
+    for lock in node.locks:
+        if not await Blocking(lambda lock=lock: lock.manager.still_held(lock.key, lock.holder)):  # type: ignore[misc]
+            raise LockError(f"The lock on {lock.key!r} was lost before its record could be published.")
+
+
+async def _fail_to_commit(node: Transaction, problem: Exception) -> None:
+    failure = CommitError(
+        "The transaction could not commit and was undone; nothing of it was recorded. "
+        f"{type(problem).__name__}: {problem}"
+    )
+    failure.__cause__ = problem
+    await _undo_after(node, failure)
+    raise failure
+
+
+async def rollback(node: Transaction) -> bool:
+    """Undo the tree: all hooks, the node's own first, then its children's, the latest first; then let the locks go."""
+    if node.state in (TransactionState.COMMITTED, TransactionState.ROLLED_BACK):
+        await release_locks(node)
+        return False
+    await _await_children(node)
+    problems: list[Exception] = []
+    try:
+        for member in _latest_first(node):
+            problems += await _undo(member)
+    finally:
+        node.visible = {}
+        await release_locks(node)
+    if problems:
+        raise RollBackError(f"{len(problems)} rollback hook(s) failed; all others ran.") from ExceptionGroup(
+            "rollback hooks failed", problems
+        )
+    return True
+
+
+async def restart(node: Transaction) -> None:
+    """Undo what a failed attempt left, and make ready for the next; the locks stay. Raises RollBackError at the end."""
+    held, node.locks = node.locks, []
+    try:
+        await rollback(node)
+    finally:
+        node.locks = held
+        node.children, node.on_commit_hooks, node.on_rollback_hooks = [], [], []
+        node.state = TransactionState.ACTIVE
+
+
+async def _undo(member: Transaction) -> list[Exception]:
+    was_staged = member.state is TransactionState.STAGED
+    member.state = TransactionState.ROLLED_BACK
+    member.staged = None
+    problems: list[Exception] = []
+    for hook in reversed(member.on_rollback_hooks):
+        outcome = await CallHook(hook, (member,))
+        if isinstance(outcome, Raised):
+            problems.append(_passed_on(outcome.error))
+    if was_staged and member.run is not None:
+        state: Any = RolledBack("The transaction around this run was rolled back.")
+        member.run.states.append(state)
+        tell(TaskRunRolledBack(member.run, state))
+    return problems
+
+
+def _members(node: Transaction) -> Iterator[Transaction]:
+    """Yield the tree in the order the work was done: children as they ended, each before its parent."""
+    for child in node.children:
+        if child.state is not TransactionState.ROLLED_BACK:
+            yield from _members(child)
+    if node.state is not TransactionState.COMMITTED:
+        yield node
+
+
+def _latest_first(node: Transaction) -> Iterator[Transaction]:
+    if node.state in (TransactionState.COMMITTED, TransactionState.ROLLED_BACK):
+        return
+    yield node
+    for child in reversed(node.children):
+        yield from _latest_first(child)

@@ -1,0 +1,1 @@
+"""The engine: `async def` over effects and nothing else."""

@@ -1,0 +1,115 @@
+"""Runs: one invocation of a task or a flow, with its id, its states and its links."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flowstone.ids import new_id
+from flowstone.states import State
+
+
+class Run:
+    """What task runs and flow runs have in common.
+
+    Changed only by the engine, on the thread that runs it. Ids, names and dates are made when somebody asks.
+    """
+
+    __slots__ = ("_id", "_name", "_name_recipe", "ended", "run_count", "started", "states", "tags")
+
+    def __init__(self, tags: frozenset[str], name: str | Any) -> None:
+        self._id: str | None = None
+        self._name: str | None = name if isinstance(name, str) else None
+        self._name_recipe: Any = name
+        self.tags = tags
+        self.run_count = 0
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.states: list[State[Any]] = []
+
+    @property
+    def id(self) -> str:
+        if self._id is None:
+            self._id = new_id()
+        return self._id
+
+    @property
+    def name(self) -> str:
+        if self._name is None:
+            self._name = str(self._name_recipe(self))
+        return self._name
+
+    def rename(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def state(self) -> State[Any] | None:
+        return self.states[-1] if self.states else None
+
+    @property
+    def start_time(self) -> datetime | None:
+        return None if self.started is None else datetime.fromtimestamp(self.started, UTC)
+
+    @property
+    def end_time(self) -> datetime | None:
+        return None if self.ended is None else datetime.fromtimestamp(self.ended, UTC)
+
+    @property
+    def total_run_time(self) -> float:
+        """Return seconds from the first start to the end; 0 before the end."""
+        return 0.0 if self.started is None or self.ended is None else self.ended - self.started
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, name={self.name!r}, state={self.state})"
+
+
+class TaskRun(Run):
+    """One call of a task."""
+
+    __slots__ = ("flow_run_id", "parent_task_run_id", "task_key", "task_name")
+
+    def __init__(
+        self,
+        task_name: str,
+        task_key: str,
+        flow_run_id: str | None,
+        parent_task_run_id: str | None,
+        tags: frozenset[str],
+        name: str | Any,
+    ) -> None:
+        super().__init__(tags, name)
+        self.task_name = task_name
+        self.task_key = task_key
+        self.flow_run_id = flow_run_id
+        self.parent_task_run_id = parent_task_run_id
+
+
+class FlowRun(Run):
+    """One call of a flow."""
+
+    __slots__ = (
+        "flow_name",
+        "flow_version",
+        "parameters",
+        "parent_flow_run_id",
+        "parent_task_run_id",
+        "root_flow_run_id",
+    )
+
+    def __init__(
+        self,
+        flow_name: str,
+        flow_version: str | None,
+        parameters: dict[str, Any],
+        parent: FlowRun | None,
+        parent_task_run_id: str | None,
+        tags: frozenset[str],
+        name: str | Any,
+    ) -> None:
+        super().__init__(tags, name)
+        self.flow_name = flow_name
+        self.flow_version = flow_version
+        self.parameters = parameters
+        self.parent_flow_run_id = parent.id if parent else None
+        self.root_flow_run_id: str = parent.root_flow_run_id if parent else self.id
+        self.parent_task_run_id = parent_task_run_id
