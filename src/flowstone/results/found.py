@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from flowstone.records import Buffer, Head, MissReason, RecordInfo, Sealed
+from flowstone.records import Buffer, Head, MissReason, RecordInfo, Sealed, open_head
 from flowstone.results.public import ResultRecord, ResultRecordMetadata
 
 if TYPE_CHECKING:
-    from flowstone.results.store import ResultStore
-    from flowstone.serializers.base import Serializer
+    from flowstone.results.core import RecordStore
+
+NOT_LOADED: Final = object()
+"""Stands for the value of a record whose head alone was read."""
 
 Place = tuple[str, str]
 """The identity of a store and a key in it."""
@@ -26,7 +28,7 @@ class Hit:
 
     found = True
 
-    def __init__(self, store: ResultStore, head: Head, value: object) -> None:
+    def __init__(self, store: RecordStore, head: Head, value: object) -> None:
         self._store = store
         self._head = head
         self.value = value
@@ -47,7 +49,7 @@ class Hit:
         return self._store.load(self._head, mmap=mmap)
 
     def as_result_record(self) -> ResultRecord[Any]:
-        return ResultRecord(ResultRecordMetadata.of(self.info), loader=self.load)
+        return ResultRecord(ResultRecordMetadata(self.info), loader=self.load)
 
     def __repr__(self) -> str:
         return f"Hit({self._head.key!r})"
@@ -85,47 +87,48 @@ class Miss:
 class StagedRecord:
     """A snapshot of a value, sealed and ready to be written under its key."""
 
-    __slots__ = ("_buffers", "_info", "_main", "sealed", "serializer", "store")
+    __slots__ = ("_buffers", "_head", "_main", "key", "sealed", "store")
 
-    def __init__(
-        self,
-        store: ResultStore,
-        info: RecordInfo,
-        serializer: Serializer,
-        main: Buffer,
-        buffers: Sequence[Buffer],
-        sealed: Sealed,
-    ) -> None:
+    def __init__(self, store: RecordStore, key: str, sealed: Sealed, main: Buffer, buffers: Sequence[Buffer]) -> None:
         self.store = store
-        self.serializer = serializer
+        self.key = key
         self.sealed = sealed
-        self._info = info
         self._main = main
         self._buffers = buffers
-
-    @property
-    def key(self) -> str:
-        return self._info.key
-
-    @property
-    def info(self) -> RecordInfo:
-        return self._info
+        self._head: Head | None = None
 
     @property
     def place(self) -> Place:
-        return self.store.identity, self._info.key
+        return self.store.identity, self.key
 
     @property
     def size(self) -> int:
         """How many bytes will be written."""
         return self.sealed.size
 
+    @property
+    def head(self) -> Head:
+        """The head as readers will see it."""
+        if self._head is None:
+            self._head = open_head(self.sealed.head, self.key, self.store.keyring.reading)
+        return self._head
+
+    @property
+    def info(self) -> RecordInfo:
+        return self.head.info
+
+    @property
+    def value(self) -> object:
+        """A value of the caller's own, like that of a hit; made anew each time."""
+        return self.load()
+
     def load(self) -> object:
         """Return a value of the caller's own, made from the snapshot."""
-        return self.serializer.load_parts(self._main, [bytearray(buffer) for buffer in self._buffers])
+        serializer = self.store.serializer_of(self.head)
+        return serializer.load_parts(self._main, [bytearray(buffer) for buffer in self._buffers])
 
     def as_result_record(self) -> ResultRecord[Any]:
-        return ResultRecord(ResultRecordMetadata.of(self._info), loader=self.load)
+        return ResultRecord(ResultRecordMetadata(self.info), loader=self.load)
 
     def __repr__(self) -> str:
         return f"StagedRecord({self.key!r}, {self.size} bytes)"

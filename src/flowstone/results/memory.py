@@ -13,8 +13,8 @@ from weakref import WeakSet
 
 from flowstone.filesystems.base import Stamp
 from flowstone.records import Head
+from flowstone.results.found import NOT_LOADED
 
-NO_VALUE: Final = object()
 _OVERHEAD: Final = 700
 """Bytes that an entry costs beside its data: measured, roughly."""
 
@@ -31,7 +31,7 @@ class Kept:
         self.head = head
         self.data = data
         self.value = value
-        self.cost = 2 * len(data) + _OVERHEAD if value is not NO_VALUE else len(data) + _OVERHEAD
+        self.cost = len(data) + _OVERHEAD if value is NOT_LOADED else 2 * len(data) + _OVERHEAD
         self.used = False
 
 
@@ -49,9 +49,8 @@ class MemoryLayer:
         self._lock = Lock()
         _layers.add(self)
 
-    def keep(self, key: str, stamp: Stamp, head: Head, data: bytes, value: object) -> None:
+    def keep(self, key: str, kept: Kept) -> None:
         """Keep a verified record unless it is too large or the layer is busy."""
-        kept = Kept(stamp, head, data, value if is_immutable(value) else NO_VALUE)
         if kept.cost > self.max_bytes // 8 or not self._lock.acquire(blocking=False):
             return
         try:

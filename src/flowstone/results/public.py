@@ -19,10 +19,6 @@ class ResultRecordMetadata:
     def __init__(self, info: RecordInfo) -> None:
         self.info = info
 
-    @classmethod
-    def of(cls, info: RecordInfo) -> ResultRecordMetadata:
-        return cls(info)
-
     @property
     def storage_key(self) -> str:
         return self.info.key
