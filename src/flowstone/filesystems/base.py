@@ -50,6 +50,15 @@ class Entry(NamedTuple):
     used: float
 
 
+class SweepReport(NamedTuple):
+    """What a sweep did: leftovers removed and their bytes, leftovers of the living kept, groups finished."""
+
+    removed: int = 0
+    bytes: int = 0
+    kept: int = 0
+    finished: int = 0
+
+
 class WriteMode:
     """How `put` treats a blob that is already there."""
 
@@ -152,3 +161,7 @@ class Storage(ABC):
 
     def flush(self) -> None:  # noqa: B027 - most storages have nothing to flush
         """Wait until everything accepted so far is where it belongs."""
+
+    def sweep(self) -> SweepReport:
+        """Remove what dead writers left behind and finish what they committed; safe while others read and write."""
+        return SweepReport()
