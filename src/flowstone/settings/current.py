@@ -13,7 +13,7 @@ from time import monotonic
 from flowstone.exceptions import ConfigurationError
 from flowstone.settings.kinds import TYPE_CHECKING
 from flowstone.settings.names import ALIASES, require_setting
-from flowstone.settings.resolve import Use, complaints, gather, settle
+from flowstone.settings.resolve import RESTORE, Sources, gather, settle
 from flowstone.settings.schema import SETTINGS, Settings
 from flowstone.settings.setting import PREFIX, Setting
 from flowstone.settings.sources import Files
@@ -108,6 +108,11 @@ def reload_settings() -> Settings:
     return get_current_settings()
 
 
+def current_sources() -> Sources:
+    """Return where settings come from here and now, read afresh; bad values in a profile do no harm to it."""
+    return gather(_READER.get().overrides, os.environ, _current_folder(), Files())
+
+
 def temporary_settings(
     updates: Mapping[str | Setting, object] | None = None, restore_defaults: Iterable[str | Setting] | None = None
 ) -> Temporary:
@@ -116,7 +121,7 @@ def temporary_settings(
     `restore_defaults` names settings that get their defaults, whatever the environment and files say. Blocks nest.
     Raises ConfigurationError for a name that is no setting's, and on entry for a bad value.
     """
-    restored = {require_setting(name).name: Use.DEFAULT_VALUE for name in restore_defaults or ()}
+    restored = {require_setting(name).name: RESTORE for name in restore_defaults or ()}
     return Temporary({**restored, **{require_setting(name).name: value for name, value in (updates or {}).items()}})
 
 
@@ -162,8 +167,7 @@ def _look_around(reader: _Reader, environ: Mapping[Any, Any]) -> Settings:
 def _fill(watch: _Watch, overrides: Mapping[str, object], before: _Watch | None) -> dict[str, str]:
     """Give `watch` its settings, and return what there is to warn of."""
     try:
-        sources = gather(overrides, os.environ, watch.folder, watch.files)
-        watch.settings = settle(sources)
+        watch.settings, said = settle(gather(overrides, os.environ, watch.folder, watch.files))
     except ConfigurationError as error:
         if before is None or before.folder != watch.folder or before.texts != watch.texts:
             raise
@@ -171,7 +175,7 @@ def _fill(watch: _Watch, overrides: Mapping[str, object], before: _Watch | None)
         watch.settings = before.settings
         watch.files.seen = {**before.files.seen, **watch.files.seen}
         return {str(error): f"{error} The settings from before stay in force."}
-    return complaints(sources)
+    return said
 
 
 def _warn(cause: str, message: str) -> None:

@@ -25,9 +25,15 @@ if TYPE_CHECKING:
         def accepts(self) -> str: ...
         def parse(self, raw: object) -> T_co:
             """Return the value that `raw` means; raises ValueError if it means none."""
+            ...
 
         def write(self, value: object) -> str:
             """Return the text that `parse` reads as `value`."""
+            ...
+
+        def keep(self, raw: str) -> str:
+            """Return the text to keep in a profile for `raw`, which means the same wherever it is read."""
+            ...
 
 
 _TRUE = frozenset(("1", "true", "yes", "on", "t", "y"))
@@ -36,7 +42,12 @@ _NOTHING = frozenset(("", "none", "null"))
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
-class Boolean:
+class _AsTyped:
+    def keep(self, raw: str) -> str:
+        return raw
+
+
+class Boolean(_AsTyped):
     """True or false, in the words people use for them."""
 
     name = "boolean"
@@ -52,7 +63,7 @@ class Boolean:
         return "true" if value else "false"
 
 
-class Integer:
+class Integer(_AsTyped):
     """A whole number, at least `least`."""
 
     name = "integer"
@@ -90,7 +101,7 @@ class Size(Integer):
         return super().parse(number) * _UNITS[unit] if unit in _UNITS else super().parse("")
 
 
-class Delay:
+class Delay(_AsTyped):
     """Seconds, or a list of seconds of which the last one repeats; a list is kept as a tuple."""
 
     name = "seconds"
@@ -122,7 +133,7 @@ class Delay:
         return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
 
 
-class Text:
+class Text(_AsTyped):
     """Any text but the empty one."""
 
     name = "text"
@@ -137,7 +148,7 @@ class Text:
         return str(value)
 
 
-class Choice:
+class Choice(_AsTyped):
     """One of a few words, whatever their case."""
 
     name = "choice"
@@ -169,6 +180,9 @@ class Folder(Text):
         if path.startswith("~") or "\0" in path or _mentions_variable(path):
             raise ValueError
         return os.path.abspath(path)
+
+    def keep(self, raw: str) -> str:
+        return raw if raw.lstrip().startswith("~") else self.parse(raw)
 
 
 class Location(Folder):
@@ -204,6 +218,9 @@ class Maybe:
         if value is None:
             return "none" if self.words else ""
         return self.kind.write(value)
+
+    def keep(self, raw: str) -> str:
+        return raw if self.parse(raw) is None else self.kind.keep(raw)
 
 
 def maybe(kind: Kind[T]) -> Kind[T | None]:

@@ -9,7 +9,7 @@ from flowstone.settings.plain_toml import parse_plain
 from flowstone.settings.sources import parse_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_PROFILE = "default"
 
@@ -34,9 +34,14 @@ class Profiles:
             return self.tables[name]
         if name == DEFAULT_PROFILE:
             return {}
-        close = closest(name, self.names())
-        hint = f"Did you mean {close!r}?" if close else f"`flowstone profile create {name}` makes it."
-        raise ConfigurationError(f"There is no profile {name!r} in {self.path}. {hint}")
+        raise no_such_profile(name, self.names(), self.path)
+
+
+def no_such_profile(name: str, known: Iterable[str], path: str) -> ConfigurationError:
+    """Return the error for a profile that is not in the file at `path`."""
+    close = closest(name, known)
+    hint = f"Did you mean {close!r}?" if close else f"`flowstone profile create {name}` makes it."
+    return ConfigurationError(f"There is no profile {name!r} in {path}. {hint}")
 
 
 def parse_profiles(content: bytes | None, path: str) -> Profiles:

@@ -6,8 +6,7 @@ import os
 
 from flowstone.exceptions import ConfigurationError
 from flowstone.settings.kinds import TYPE_CHECKING
-from flowstone.settings.names import suggestion
-from flowstone.settings.profiles import DEFAULT_PROFILE, Profiles, parse_profiles
+from flowstone.settings.profiles import Profiles, parse_profiles
 from flowstone.settings.schema import DEFAULT, SETTINGS, Origin, Settings
 from flowstone.settings.setting import MASK, Setting
 from flowstone.settings.sources import (
@@ -15,8 +14,8 @@ from flowstone.settings.sources import (
     Layer,
     dotenv_layer,
     environment_layer,
-    parse_toml,
-    project_table,
+    flowstone_layer,
+    pyproject_layer,
     table_layer,
 )
 
@@ -29,20 +28,37 @@ _HOME, _PROFILE, _PROFILES_PATH = (
 )
 
 
-class Use:
-    """Marks what an override says of a setting: `DEFAULT_VALUE` means its default, whatever any source says."""
-
-    DEFAULT_VALUE = object()
+RESTORE = object()
+"""As an override it means the setting's default, whatever any source says."""
 
 
 class Sources:
-    """All layers that are in force, strongest first, with the profiles they were read from."""
+    """The layers in force, strongest first, and the profiles of the home that they name.
+
+    The layer of the profile in force is not among them, so that a profile can be mended whatever state it is in.
+    """
 
     __slots__ = ("layers", "profiles")
 
     def __init__(self, layers: list[Layer], profiles: Profiles) -> None:
         self.layers = layers
         self.profiles = profiles
+
+    def profile(self) -> tuple[str, Origin]:
+        """Return the name of the profile in force, and who says so."""
+        value, origin = _decide(_PROFILE, self.layers, "")
+        if origin is not DEFAULT or self.profiles.active is None:
+            return str(value), origin
+        return self.profiles.active, Origin("profiles file", f"active in {self.profiles.path}")
+
+    def profile_layer(self, name: str) -> Layer:
+        """Return what the profile `name` sets; raises ConfigurationError if there is no such profile."""
+        layer = table_layer(self.profiles.table(name), "profile", self.profiles.path, f"profiles.{name}.")
+        for declared in SETTINGS.values():
+            if not declared.in_profiles and (entry := layer.entries.pop(declared.name, None)):
+                place = entry[1].place
+                layer.complaints[declared.name] = f"{place} has no effect: a profile cannot say where profiles are."
+        return layer
 
 
 def gather(overrides: Mapping[str, object], environ: Mapping[str, str], folder: str | None, files: Files) -> Sources:
@@ -52,42 +68,24 @@ def gather(overrides: Mapping[str, object], environ: Mapping[str, str], folder: 
         environment_layer(environ),
         *([] if folder is None else _folder_layers(folder, files)),
     ]
-    profiles = read_profiles(layers, files)
-    name, _ = profile_in_use(layers, profiles)
-    table = profiles.table(name)
-    layers.append(table_layer(table, "profile", profiles.path, f"profiles.{name}."))
-    return Sources(layers, profiles)
-
-
-def read_profiles(layers: Sequence[Layer], files: Files) -> Profiles:
-    """Return the profiles of the home that `layers` name."""
     home, _ = _decide(_HOME, layers, "")
     path, _ = _decide(_PROFILES_PATH, layers, str(home))
-    return parse_profiles(files.read(str(path)), str(path))
+    return Sources(layers, parse_profiles(files.read(str(path)), str(path)))
 
 
-def profile_in_use(layers: Sequence[Layer], profiles: Profiles) -> tuple[str, Origin]:
-    """Return the name of the profile in force, and who says so."""
-    value, origin = _decide(_PROFILE, layers, "")
-    if origin is not DEFAULT:
-        return str(value), origin
-    if profiles.active is None:
-        return DEFAULT_PROFILE, DEFAULT
-    return profiles.active, Origin("profiles file", f"active in {profiles.path}")
+def settle(sources: Sources) -> tuple[Settings, dict[str, str]]:
+    """Return the settings that `sources` add up to, and what is wrong with the names in them.
 
-
-def settle(sources: Sources) -> Settings:
-    """Return the settings that `sources` add up to; raises ConfigurationError that names every bad value."""
+    Raises ConfigurationError that names every bad value.
+    """
+    layers = [*sources.layers, sources.profile_layer(sources.profile()[0])]
     values: dict[str, object] = {}
     origins: dict[str, Origin] = {}
     wrong: list[str] = []
     for name, declared in SETTINGS.items():
-        layers = sources.layers if declared.in_profiles else sources.layers[:-1]
         try:
-            if declared is _PROFILE:
-                values[name], origin = profile_in_use(layers, sources.profiles)
-            else:
-                values[name], origin = _decide(declared, layers, str(values.get(_HOME.name, "")))
+            home = str(values.get(_HOME.name, ""))
+            values[name], origin = sources.profile() if declared is _PROFILE else _decide(declared, layers, home)
         except ConfigurationError as error:
             wrong.append(str(error))
             continue
@@ -95,19 +93,7 @@ def settle(sources: Sources) -> Settings:
             origins[name] = origin
     if wrong:
         raise ConfigurationError("\n".join(wrong))
-    return Settings(values, origins)
-
-
-def complaints(sources: Sources) -> dict[str, str]:
-    """Return what is wrong with the names in `sources`: the name as written, and what to say about it."""
-    found = {}
-    for layer in sources.layers:
-        for written, place in layer.strangers:
-            found[written] = f"No such setting: {place}.{suggestion(written)}"
-    for name, (_, origin) in sources.layers[-1].entries.items():
-        if not SETTINGS[name].in_profiles:
-            found[name] = f"{origin.place} has no effect: a profile cannot say where profiles are."
-    return found
+    return Settings(values, origins), {cause: said for layer in layers for cause, said in layer.complaints.items()}
 
 
 def read_value(declared: Setting, raw: object, origin: Origin) -> object:
@@ -135,7 +121,7 @@ def _decide(declared: Setting, layers: Sequence[Layer], home: str) -> tuple[obje
         entry = layer.entries.get(declared.name)
         if entry is not None:
             raw, origin = entry
-            return (default_value(declared, home) if raw is Use.DEFAULT_VALUE else read_value(declared, *entry)), origin
+            return (default_value(declared, home) if raw is RESTORE else read_value(declared, *entry)), origin
     return default_value(declared, home), DEFAULT
 
 
@@ -148,13 +134,19 @@ def _default_home() -> str:
 
 def _folder_layers(folder: str, files: Files) -> list[Layer]:
     layers = []
-    path = os.path.join(folder, ".env")
-    if (content := files.read(path)) is not None:
-        layers.append(dotenv_layer(path, content))
-    path = os.path.join(folder, "flowstone.toml")
-    if (content := files.read(path)) is not None:
-        layers.append(table_layer(parse_toml(content, path), "flowstone.toml", path))
-    path = os.path.join(folder, "pyproject.toml")
-    if (content := files.read(path)) is not None:
-        layers.append(table_layer(project_table(content, path), "pyproject.toml", path, "tool.flowstone."))
+    for name, read in (
+        (".env", dotenv_layer),
+        ("flowstone.toml", flowstone_layer),
+        ("pyproject.toml", pyproject_layer),
+    ):
+        path = os.path.join(folder, name)
+        try:
+            content = files.read(path)
+        except ConfigurationError as error:
+            if name == "flowstone.toml":
+                raise
+            layers.append(Layer((), {path: f"{error}"}))  # likely somebody else's file, about something else
+            continue
+        if content is not None:
+            layers.append(read(path, content))
     return layers

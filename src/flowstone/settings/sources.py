@@ -8,7 +8,7 @@ import stat
 from flowstone.exceptions import ConfigurationError
 from flowstone.settings.dotenv import parse_dotenv
 from flowstone.settings.kinds import TYPE_CHECKING
-from flowstone.settings.names import find_setting, is_foreign
+from flowstone.settings.names import find_setting, is_foreign, suggestion
 from flowstone.settings.schema import Origin
 from flowstone.settings.setting import PREFIX
 
@@ -20,17 +20,17 @@ Entry = tuple[object, Origin]
 
 
 class Layer:
-    """What one source says: `entries` by the setting's name; `strangers` are unknown names and where they stand."""
+    """What one source says: `entries` by the setting's name; `complaints` by the name or file that is wrong."""
 
-    __slots__ = ("entries", "strangers")
+    __slots__ = ("complaints", "entries")
 
-    def __init__(self, said: Iterable[tuple[str, object, Origin]]) -> None:
+    def __init__(self, said: Iterable[tuple[str, object, Origin]], complaints: Mapping[str, str] | None = None) -> None:
         self.entries: dict[str, Entry] = {}
-        self.strangers: list[tuple[str, str]] = []
+        self.complaints = dict(complaints or {})
         for written, raw, origin in said:
             found = find_setting(written)
             if found is None:
-                self.strangers.append((written, origin.place))
+                self.complaints[written] = f"No such setting: {origin.place}.{suggestion(written)}"
             elif found.name not in self.entries or written in (found.name, found.path):  # a name beats its old names
                 self.entries[found.name] = (raw, origin)
 
@@ -44,7 +44,7 @@ class Files:
         self.seen: dict[str, Stamp] = {}
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a regular file, None if there is none; raises ConfigurationError on trouble."""
+        """Return the content of a regular file, None if there is none; raises ConfigurationError if it is barred."""
         self.seen[path] = look(path)  # before reading: a write in between then shows as a change
         if self.seen[path] is None:
             return None
@@ -95,15 +95,22 @@ def table_layer(table: Mapping[str, object], label: str, path: str, prefix: str 
     return Layer((name, raw, Origin(label, f"{prefix}{name} in {path}")) for name, raw in _flatten(table))
 
 
-def project_table(content: bytes, path: str) -> Mapping[str, object]:
-    """Return the table `[tool.flowstone]` of a pyproject.toml, empty if there is none."""
+def flowstone_layer(path: str, content: bytes) -> Layer:
+    """Read a flowstone.toml, all of which is ours."""
+    return table_layer(parse_toml(content, path), "flowstone.toml", path)
+
+
+def pyproject_layer(path: str, content: bytes) -> Layer:
+    """Read the table `[tool.flowstone]` of a pyproject.toml."""
     # Most projects have none, and parsing takes as long as starting Python: look before parsing.
     bare = content.translate(None, b" \t\"'")
     if b"tool.flowstone" not in bare and not (b"flowstone" in bare and (b"[tool]" in bare or b"tool=" in bare)):
-        return {}
+        return Layer(())
     tool = parse_toml(content, path).get("tool")
-    table = tool.get("flowstone") if isinstance(tool, dict) else None
-    return table if isinstance(table, dict) else {}
+    table = tool.get("flowstone", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"In {path} tool.flowstone is a table, not {table!r}.")
+    return table_layer(table, "pyproject.toml", path, "tool.flowstone.")
 
 
 def parse_toml(content: bytes, path: str) -> dict[str, object]:
