@@ -1,0 +1,50 @@
+"""Every test gets a home of its own, no warnings said before, and the rounds it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from flowstone.warn import forget_warnings
+
+ROUNDS = int(os.environ.get("FLOWSTONE_TEST_ROUNDS", "1"))
+
+settings.register_profile(
+    "flowstone",
+    max_examples=60 * ROUNDS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("flowstone")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh FLOWSTONE_HOME, and no other setting of flowstone's from outside."""
+    for name in [name for name in os.environ if name.startswith("FLOWSTONE_") and name != "FLOWSTONE_TEST_ROUNDS"]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("FLOWSTONE_HOME", str(folder))
+    forget_warnings()
+    yield folder
+
+
+@pytest.fixture
+def records(home: Path) -> RecordLister:
+    """Lists the keys of the records in the default store."""
+    return RecordLister(home / "storage")
+
+
+class RecordLister:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self) -> list[str]:
+        if not self.folder.exists():
+            return []
+        files = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(file) for file in files if not str(file).startswith(".flowstone"))
