@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("flowstone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make every module in tests/plugins a plugin of this run: fixtures that several folders of tests share."""
+    for path in sorted((Path(__file__).parent / "plugins").glob("*.py")):
+        name = f"flowstone_test_plugin_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config.pluginmanager.register(module, name)
 
 
 @pytest.fixture(autouse=True)
