@@ -1,0 +1,270 @@
+"""The requests an object store answers: each method is one of them, with our errors and our types."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from flowstone.exceptions import StoreError
+from flowstone.filesystems.base import Buffer
+from flowstone.filesystems.object_errors import is_missing_bucket, store_error
+from flowstone.ids import new_id
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta, PutResult, UpdateVersion
+    from obstore.store import ObjectStore
+
+    from flowstone.filesystems.object_address import ObjectAddress
+
+T = TypeVar("T")
+
+_IN_ONE_REQUEST: Final = 16 << 20
+_CHUNK: Final = 8 << 20
+_MOST_CHUNKS: Final = 5_000  # S3 takes 10,000
+_UPLOADS_AT_ONCE: Final = 4  # more of them starve each other into timeouts on a slow line
+_SLOWEST_LINE: Final = 512 << 10  # bytes per second a single large request is given time for
+_PAGE: Final = 1_000
+_SMALL: Final = 64 << 10
+_WRITER: Final = "writer"
+
+
+class Version(NamedTuple):
+    """Which version of which object: `modified` is in seconds since the epoch, 0.0 where the answer did not say."""
+
+    path: str
+    etag: str
+    version: str | None
+    size: int
+    modified: float
+
+    def is_same(self, other: Version | None) -> bool:
+        """Say whether `other` is this version of the object."""
+        return other is not None and (self.etag, self.version, self.size) == (other.etag, other.version, other.size)
+
+
+class Found(NamedTuple):
+    """The bytes of an object and their version."""
+
+    data: bytes | memoryview
+    version: Version
+
+
+class _Fork:
+    """Whether this process was forked from one that had loaded obstore.
+
+    Its requests are driven by threads, which a forked child does not have: a request there would wait for ever.
+    """
+
+    __slots__ = ("inherited",)
+
+    def __init__(self) -> None:
+        self.inherited = False
+
+    def note(self) -> None:
+        self.inherited = self.inherited or "obstore" in sys.modules
+
+
+_fork = _Fork()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fork.note)
+
+
+class ObjectClient:
+    """Speaks to one place in an object store; connects at the first request. Safe from any thread; pickles."""
+
+    def __init__(self, address: ObjectAddress) -> None:
+        self.address = address
+        self._connections: dict[float, ObjectStore] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.address,)
+
+    # --- reading
+
+    def get(self, path: str) -> Found | None:
+        """Fetch an object."""
+
+        def request() -> Found:
+            answer = self._store().get(path)
+            data = answer.bytes()
+            return Found(bytes(data) if len(data) <= _SMALL else memoryview(data), _version(answer.meta, path))
+
+        return self._ask_existing("read", path, request)
+
+    def get_start(self, path: str, size: int) -> Found | None:
+        """Fetch at most the first `size` bytes of an object; its version tells the whole size."""
+
+        def request() -> Found:
+            answer = self._store().get(path, options={"range": (0, size)})
+            return Found(bytes(answer.bytes()), _version(answer.meta, path))
+
+        try:
+            return self._ask_existing("read", path, request)
+        except StoreError:
+            there = self.head(path)
+            if there is not None and there.size == 0:  # an empty object has no first byte, and servers say so
+                return Found(b"", there)
+            raise
+
+    def head(self, path: str) -> Version | None:
+        """Return the version of an object without its bytes."""
+        return self._ask_existing("look at", path, lambda: _version(self._store().head(path), path))
+
+    def list(self, prefix: str) -> Iterator[Version]:
+        """Yield the version of each object in the folder `prefix` and below it, page by page."""
+        pages = self._ask("list", prefix, lambda: self._store().list(prefix or None, chunk_size=_PAGE))
+        while (page := self._ask("list", prefix, lambda: next(pages, None))) is not None:
+            for meta in page:
+                yield _version(meta, meta["path"])
+
+    # --- writing
+
+    def put(self, path: str, parts: Sequence[Buffer]) -> Version:
+        """Write an object, whatever is there; a large one goes up in chunks and appears when the last is there."""
+        views, size = _views(parts)
+        if size <= _IN_ONE_REQUEST:
+
+            def request() -> PutResult:
+                return self._store().put(path, views, use_multipart=False)
+        else:
+
+            def request() -> PutResult:
+                return self._store().put(
+                    path, views, chunk_size=max(_CHUNK, size // _MOST_CHUNKS), max_concurrency=_UPLOADS_AT_ONCE
+                )
+
+        return self._written(self._ask("write", path, request), path, size)
+
+    def create(self, path: str, parts: Sequence[Buffer]) -> tuple[bool, Version | None]:
+        """Write an object unless one is there; say whether we did, and which version is there now.
+
+        A retried request can lose against its own first attempt, whose answer got lost: the writer's name on the
+        object tells. (False, None): the one that was there has gone again.
+        """
+        from obstore.exceptions import AlreadyExistsError, PreconditionError  # optional dependency
+
+        views, size = _views(parts)
+        writer = new_id()
+
+        def request() -> PutResult | None:
+            try:
+                return self._store(size).put(path, views, mode="create", attributes={_WRITER: writer})
+            except (AlreadyExistsError, PreconditionError):
+                return None
+
+        answer = self._ask("create", path, request)
+        if answer is not None:
+            return True, self._written(answer, path, size)
+        there = self._head_with_writer(path)
+        return (False, None) if there is None else (there[0] == writer, there[1])
+
+    def swap(self, path: str, parts: Sequence[Buffer], expected: Version) -> Version | None:
+        """Write an object if the version there is `expected`, else return None."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError  # optional dependency
+
+        views, size = _views(parts)
+        mode: UpdateVersion = {"e_tag": expected.etag}
+        if expected.version is not None:
+            mode["version"] = expected.version
+
+        def request() -> PutResult | None:
+            try:
+                return self._store(size).put(path, views, mode=mode)
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+                if is_missing_bucket(error):
+                    raise
+                return None
+
+        answer = self._ask("replace", path, request)
+        return None if answer is None else self._written(answer, path, size)
+
+    def copy(self, source: str, target: str) -> bool:
+        """Copy an object inside the store; say whether there was one."""
+        if self.address.service == "az":  # which may answer before the copy is made, and fails it if the source changes
+            found = self.get(source)
+            if found is not None:
+                self.put(target, [found.data])
+            return found is not None
+
+        def request() -> bool:
+            self._store().copy(source, target)
+            return True
+
+        return self._ask_existing("copy", source, request) is not None
+
+    def delete(self, path: str) -> None:
+        """Remove an object if it is there."""
+        self._ask_existing("delete", path, lambda: self._store().delete(path))
+
+    # --- how a request is made
+
+    def _head_with_writer(self, path: str) -> tuple[object, Version] | None:
+        def request() -> tuple[object, Version]:
+            answer = self._store().get(path, options={"head": True})
+            return answer.attributes.get(_WRITER), _version(answer.meta, path)
+
+        return self._ask_existing("look at", path, request)
+
+    def _written(self, answer: PutResult, path: str, size: int) -> Version:
+        etag = answer["e_tag"]
+        if etag is None:
+            raise self._no_etag(path)
+        return Version(path, etag, answer["version"], size, 0.0)
+
+    def _no_etag(self, path: str) -> StoreError:
+        return StoreError(f"{self.address.url}/{path} has no entity tag: this server cannot keep a store.")
+
+    def _ask_existing(self, doing: str, path: str, request: Callable[[], T]) -> T | None:
+        def ask() -> T | None:
+            try:
+                return request()
+            except FileNotFoundError as error:
+                if is_missing_bucket(error):
+                    raise
+                return None
+
+        return self._ask(doing, path, ask)
+
+    def _ask(self, doing: str, path: str, request: Callable[[], T]) -> T:
+        """Make one request; every one goes through here."""
+        if _fork.inherited:
+            raise StoreError(
+                f"Cannot {doing} {self.address.url}/{path}: this process was forked after its parent had used object "
+                "stores. Start workers with the 'spawn' or 'forkserver' method."
+            )
+        from obstore.exceptions import BaseError  # optional dependency
+
+        try:
+            return request()
+        except (BaseError, OSError, ValueError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise store_error(error, doing, f"{self.address.url}/{path}") from error
+
+    def _store(self, size: int = 0) -> ObjectStore:
+        """Return the connection for a request of `size` bytes: a large one is given more time."""
+        patience = 0.0 if size <= _IN_ONE_REQUEST else float(1 << (size // _SLOWEST_LINE).bit_length())
+        store = self._connections.get(patience)
+        if store is None:
+            with self._lock:
+                store = self._connections.get(patience)
+                if store is None:
+                    store = self._connections[patience] = self.address.connect(patience)
+        return store
+
+
+def _version(meta: ObjectMeta, path: str) -> Version:
+    etag = meta["e_tag"]
+    if etag is None:
+        raise StoreError(f"{path!r} has no entity tag: this server cannot keep a store.")
+    return Version(path, etag, meta["version"], meta["size"], meta["last_modified"].timestamp())
+
+
+def _views(parts: Sequence[Buffer]) -> tuple[list[bytes | memoryview], int]:
+    """Return the parts as the client library takes them, none copied, and their size in bytes."""
+    views = [part if type(part) is bytes else memoryview(part).cast("B") for part in parts]
+    return views, sum(len(view) for view in views)
