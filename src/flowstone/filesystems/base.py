@@ -72,6 +72,8 @@ def check_key(key: str) -> None:
     A key is a safe relative path: segments joined by "/", none of them empty, "." or "..", none too long for a file
     name, no control characters or backslashes, not under the folder flowstone keeps for itself.
     """
+    if key.isalnum() and key.isascii() and len(key) <= MAX_SEGMENT_BYTES:
+        return  # a digest in hexadecimal digits, as nearly all keys are
     if not key:
         raise KeyPathError("A cache key must not be empty.")
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:

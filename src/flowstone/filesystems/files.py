@@ -26,6 +26,8 @@ _BINARY = getattr(os, "O_BINARY", 0)
 # Without O_NONBLOCK a pipe someone put into the store would make us wait for its writer.
 _READ = os.O_RDONLY | _CLOSE_ON_EXEC | _BINARY | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOSE_ON_EXEC | _BINARY
+_KIND = 0o170000
+_REGULAR = stat.S_IFREG
 _MOST_PARTS = 1000  # of one writev; the system's limit is 1024
 
 _COARSE = 1_000_000
@@ -55,7 +57,7 @@ def read_file(name: str, where: int | None = None) -> Blob | None:
     try:
         status = os.fstat(fd)
         size = status.st_size
-        if _is_folder(status):
+        if status.st_mode & _KIND != _REGULAR and _is_folder(status):
             return None
         if size >= MAP_FROM:
             return Blob(_map(fd, size), stamp_of(status))
@@ -75,7 +77,7 @@ def read_head(name: str, where: int | None, size: int) -> bytes | None:
         return None
     try:
         status = os.fstat(fd)
-        if _is_folder(status):
+        if status.st_mode & _KIND != _REGULAR and _is_folder(status):
             return None
         size = min(size, status.st_size)
         return _read_on(fd, b"", size)
@@ -89,13 +91,13 @@ def stamp_file(name: str, where: int | None = None) -> Stamp | None:
         status = os.stat(name, dir_fd=where, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return None if _is_folder(status) else stamp_of(status)
+    if status.st_mode & _KIND != _REGULAR and _is_folder(status):
+        return None
+    return stamp_of(status)
 
 
 def _is_folder(status: os.stat_result) -> bool:
-    """Tell a folder from a file, and refuse what is neither."""
-    if stat.S_ISREG(status.st_mode):
-        return False
+    """Say that what is no file is a folder, and refuse what is neither."""
     if stat.S_ISDIR(status.st_mode):
         return True
     raise OSError(errno.ELOOP, "it is not a regular file but a link, pipe or device")

@@ -25,7 +25,6 @@ from flowstone.exceptions import ConfigurationError, KeyPathError, StoreError
 from flowstone.filesystems import groups
 from flowstone.filesystems.base import (
     INTERNAL_PREFIX,
-    MAX_SEGMENT_BYTES,
     Blob,
     Buffer,
     Entry,
@@ -141,11 +140,8 @@ class LocalFileSystem(Storage):
 
     def _name(self, key: str) -> str:
         """Return the name of the file for `key`, relative to the root."""
-        names = self._names or self._open()
-        if names == EXACT and key.isalnum() and key.isascii() and len(key) <= MAX_SEGMENT_BYTES:
-            return key
         check_key(key)
-        return encode(key, names)
+        return encode(key, self._names or self._open())
 
     def _open(self) -> str:
         """Learn from the marker how files are named; while there is none there is nothing to learn."""

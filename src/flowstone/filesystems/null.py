@@ -34,7 +34,7 @@ class NullFileSystem(Storage):
 
     def put(self, key: str, parts: Sequence[Buffer], mode: str = WriteMode.OVERWRITE) -> Stamp | None:
         check_key(key)
-        return Stamp((sum(len(part) for part in parts),))
+        return Stamp((sum(memoryview(part).nbytes for part in parts),))
 
     def publish(self, group: Sequence[tuple[str, Sequence[Buffer]]]) -> None:
         for key, _ in group:
