@@ -19,10 +19,10 @@ from click.testing import CliRunner
 
 from flowstone.cli.demo import demo
 from flowstone.demo import story
-from flowstone.demo.story import CHAPTERS, Chapter, DemoFailed, Edit, Finished, Stage, Started, missing_packages
+from flowstone.demo.story import CHAPTERS, Chapter, DemoFailed, Edit, Stage, Started, missing_packages
+from flowstone.progress import TaskEnd
 
-COMMAND = [sys.executable, "-c", "from flowstone.cli.demo import demo; demo()"]
-NAP = "import time; print('napping', flush=True); time.sleep(60)"
+NAP = "import sys, time; print('napping', file=sys.stderr, flush=True); time.sleep(60)"
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +33,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     folder = tmp_path_factory.mktemp("demo") / "kept"
     environment = os.environ | {"FLOWSTONE_TASKS_DISABLE_CACHING": "true"}
-    command = [*COMMAND, "--fast", "--keep", str(folder)]
+    command = [sys.executable, "-m", "flowstone", "demo", "--fast", "--keep", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, folder
 
 
 def test_first_run_computes_second_is_cached_and_edits_rerun_only_what_changed(told: tuple[str, Path]) -> None:
-    counts = re.findall(r"^  (\d+) ran, (\d+) from the cache", told[0], re.MULTILINE)
+    counts = re.findall(r"^  (\d+) ran, (\d+) from the cache, ", told[0], re.MULTILINE)
     assert counts == [("17", "0"), ("0", "17"), ("3", "14"), ("1", "16")]
 
 
@@ -169,22 +169,23 @@ def test_each_run_is_a_process_that_tells_what_its_tasks_do(script: Path, tmp_pa
     script.write_text(TASKS)
     stage = Stage(tmp_path / "stage")
     stage.set_up()
-    heard: list[Started | Finished] = []
+    heard: list[Started | TaskEnd] = []
     first = stage.play(Chapter("first"), heard.append)
-    assert heard == [Started("double 1"), Finished("double 1", "Completed", first.tasks[0].seconds)]
-    assert (first.ran, first.cached, first.saved) == (1, 0, 0.0)
+    (end,) = first.tally.ends
+    assert heard == [Started("double 1"), end]
+    assert (end.name, end.state) == ("double 1", "Completed")
+    assert 0 < end.seconds < first.seconds
     again = stage.play(Chapter("again"), heard.append)
-    assert (again.ran, again.cached, again.saved) == (0, 1, first.tasks[0].seconds)
+    assert again.tally.ends == [TaskEnd("double 1", "Cached", end.seconds)]
     edited = stage.play(Chapter("edited", Edit("2 * x", "x + x")), heard.append)
-    assert (edited.ran, edited.cached) == (1, 0)
-    assert edited.seconds > 0
+    assert [end.state for end in edited.tally.ends] == ["Completed"]
 
 
 def test_what_a_script_prints_does_not_disturb_the_report(script: Path, tmp_path: Path) -> None:
     script.write_text("print('{\"started\": 1')")
     stage = Stage(tmp_path / "stage")
     stage.set_up()
-    assert stage.play(Chapter("prints"), pytest.fail).tasks == []  # type: ignore[arg-type]
+    assert stage.play(Chapter("prints"), pytest.fail).tally.ends == []  # type: ignore[arg-type]
 
 
 def test_a_script_that_fails_fails_the_demo(script: Path, tmp_path: Path) -> None:

