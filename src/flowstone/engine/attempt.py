@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flowstone import commits
@@ -47,7 +46,11 @@ class Attempts:
         """Run until an attempt succeeds or none is left; the state of the run then says how it failed."""
         call = self._call
         call.run.started = call.clock.now()
-        await self._enter_running()
+        state = call.enter(Running())
+        if call.task.on_running_hooks:
+            await run_hooks(call.task.on_running_hooks, call.task, call.run, state)
+        if anyone_listens():
+            tell(TaskRunStarted(call.task, call.run))
         while True:
             outcome = await self._attempt()
             if isinstance(outcome, Returned):
@@ -59,27 +62,26 @@ class Attempts:
                 return outcome
             await self._prepare_next(state)
 
-    async def _enter_running(self) -> None:
-        call = self._call
-        state = call.enter(Running())
-        if call.task.on_running_hooks:
-            await run_hooks(call.task.on_running_hooks, call.task, call.run, state)
-        if anyone_listens():
-            tell(TaskRunStarted(call.task, call.run))
-
     async def _attempt(self) -> Outcome:
         call, node = self._call, self._node
         node.state = commits.TransactionState.ACTIVE
         call.run.run_count += 1
-        token = enter_scope(Scope(call.scope.flow, call.context, node))
+        token = enter_scope(Scope(call.scope.flow, call.context(), node))
         started = call.clock.elapsed()
         try:
-            with prints_logged() if call.options.log_prints else nullcontext():
-                outcome: Outcome = await Invoke(call.task.fn, call.args, call.kwargs, call.task.timeout_seconds)
+            if call.options.log_prints:
+                with prints_logged():
+                    outcome = await self._invoke()
+            else:
+                outcome = await self._invoke()
         finally:
             call.seconds = call.clock.elapsed() - started
             leave_scope(token)
         return outcome if isinstance(outcome, Raised) else judged(outcome)
+
+    def _invoke(self) -> Invoke[Any]:
+        call = self._call
+        return Invoke(call.task.fn, call.args, call.kwargs, call.task.timeout_seconds)
 
     async def _may_retry(self, state: State[Any]) -> bool:
         call = self._call

@@ -105,7 +105,10 @@ class _Shape:
     def _of_callable(cls, fn: Callable[..., Any]) -> _Shape:
         from inspect import Parameter, signature  # heavy, and needed only for what is not a plain function
 
-        found = signature(fn).parameters.values()
+        try:
+            found = signature(fn).parameters.values()
+        except ValueError:  # a builtin that does not tell what it takes
+            return cls((), 0, (), "args", "kwargs", {})
         positional = [p.name for p in found if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
         variable = {p.kind: p.name for p in found}
         return cls(

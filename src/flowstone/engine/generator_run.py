@@ -127,7 +127,7 @@ class _Stream:
     async def _advance(self, value: Any, error: BaseException | None) -> Returned[Any] | Raised | Exhausted[Any]:
         """Take one step with the run's scope around it: between steps the caller's own scope prevails."""
         call = self._call
-        token = enter_scope(Scope(call.scope.flow, call.context, self._node))
+        token = enter_scope(Scope(call.scope.flow, call.context(), self._node))
         started = call.clock.elapsed()
         try:
             if not call.options.log_prints:

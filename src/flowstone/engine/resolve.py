@@ -17,7 +17,7 @@ from flowstone.exceptions import UpstreamTaskError
 from flowstone.states import State
 from flowstone.upstream import Upstream
 
-PLAIN: Final = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type, memoryview})
+PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type, memoryview})
 _SEQUENCES: Final = frozenset({list, tuple, set, frozenset})
 _CONTAINERS: Final = _SEQUENCES | {dict}
 _MARKS: Final = (quote, opaque, allow_failure, unmapped)
@@ -34,6 +34,8 @@ async def resolve(
     if wait_for is not None:
         await _settle(list(wait_for))
         resolve_value(list(wait_for))
+    if PLAIN.issuperset(map(type, args)) and (not kwargs or PLAIN.issuperset(map(type, kwargs.values()))):
+        return args, kwargs  # the usual call, answered without a frame
     if not (holds_upstream(args) or (kwargs and holds_upstream(kwargs))):
         return args, kwargs
     await _settle([args, kwargs])

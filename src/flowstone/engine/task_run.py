@@ -36,7 +36,7 @@ REFRESHED = Miss(MissReason.REFRESHED)
 class TaskCall:
     """One call on its way through the engine; every step adds what it found."""
 
-    __slots__ = ("args", "clock", "context", "kwargs", "lookup", "options", "parameters", "plan", "run", "scope", "seconds", "task", "value")  # fmt: skip
+    __slots__ = ("_context", "args", "clock", "kwargs", "lookup", "options", "parameters", "plan", "run", "scope", "seconds", "task", "value")  # fmt: skip
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: TaskRun, scope: Scope) -> None:
         self.task = task
@@ -49,7 +49,7 @@ class TaskCall:
         self.lookup: Hit | Miss | StagedRecord | None = None
         self.seconds = 0.0
         self.value: Any = None
-        self.context: TaskRunContext
+        self._context: TaskRunContext | None = None
         self.options: CallOptions
         self.parameters: dict[str, Any]
 
@@ -57,8 +57,20 @@ class TaskCall:
         """The id that RUN_ID means: the flow run's, else this task run's."""
         return self.run.flow_run_id or self.run.id
 
-    def get_context(self) -> TaskRunContext:
-        return self.context
+    def context(self) -> TaskRunContext:
+        """The context of this run, made when user code is about to see it."""
+        if self._context is None:
+            options = self.options
+            self._context = TaskRunContext(
+                self.task,
+                self.run,
+                self.parameters,
+                flow_run_context=self.scope.flow,
+                persist_result=options.persist,
+                log_prints=options.log_prints,
+                result_store=options.store,
+            )
+        return self._context
 
     def enter(self, state: State[Any]) -> State[Any]:
         """Note that the run is in this state now."""
@@ -113,15 +125,6 @@ def prepare(call: TaskCall) -> None:
     task, scope = call.task, call.scope
     call.parameters = parameters = task.binder(call.args, call.kwargs)
     options = call.options = options_of(task, get_current_settings(), scope.flow, scope.task)
-    call.context = TaskRunContext(
-        task,
-        call.run,
-        parameters,
-        flow_run_context=scope.flow,
-        persist_result=options.persist,
-        log_prints=options.log_prints,
-        result_store=options.store,
-    )
     if task.task_run_name is not None:
         call.run.rename(task.named_by(parameters))
     if options.policy is not None:
@@ -130,7 +133,7 @@ def prepare(call: TaskCall) -> None:
 
 def _planned(call: TaskCall, policy: Any) -> KeyPlan:
     plan: KeyPlan = policy.plan(
-        Call(call.task, call.parameters, flow_parameters(call.scope), call.run_id, call.get_context)
+        Call(call.task, call.parameters, flow_parameters(call.scope), call.run_id, call.context)
     )
     if plan.key is None:
         _warn_without_key(call, plan)
