@@ -85,10 +85,10 @@ class Keyring:
         return hash(self.keys)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_keyring, tuple(key.secret for key in self.keys)
+        return _flowstone_keyring_from_secrets, tuple(key.secret for key in self.keys)
 
 
-def _rebuild_keyring(*secret_bytes: bytes) -> Keyring:
+def _flowstone_keyring_from_secrets(*secret_bytes: bytes) -> Keyring:
     first, *others = map(SigningKey, secret_bytes)
     return Keyring(first, others)
 

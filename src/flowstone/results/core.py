@@ -20,7 +20,7 @@ from flowstone.records import (
 )
 from flowstone.results.found import NOT_LOADED, Hit, Miss, StagedRecord
 from flowstone.results.memory import Kept, MemoryLayer, is_immutable
-from flowstone.serializers import Serializer, get_serializer
+from flowstone.serializers import Dumped, Serializer, get_serializer
 from flowstone.signing import Keyring
 
 _REASONS: Final = {reason.value: reason for reason in MissReason}
@@ -182,13 +182,13 @@ class RecordStore:
         With `hold` large buffers are copied too; without it the record is to be published before anybody can change
         the value. Raises SerializationError, which says what cannot be written and where it is.
         """
-        serializer = self.serializer
+        serializer, main, views = _dumped(self.serializer, info, value)
         if self.safe_serializers_only and not serializer.safe:
             raise SerializationError(
-                f"The serializer {serializer.name!r} can execute code when it reads, which the setting "
-                "results.safe_serializers_only forbids; use json, arrow, npy or auto."
+                f"The result of {info.task_name or info.key} would be written with the serializer {serializer.name!r}, "
+                "which can execute code when it reads; the setting results.safe_serializers_only forbids that. "
+                "Use json, arrow, npy or auto."
             )
-        main, views = _dumped(serializer, info, value)
         buffers: Sequence[Buffer] = [bytes(view) for view in views] if hold else views
         sealed = seal(
             info,
@@ -245,9 +245,9 @@ def _private(view: memoryview) -> Buffer:
     return bytearray(view) if view.readonly else view
 
 
-def _dumped(serializer: Serializer, info: RecordInfo, value: object) -> tuple[Buffer, Sequence[memoryview]]:
+def _dumped(serializer: Serializer, info: RecordInfo, value: object) -> Dumped:
     try:
-        return serializer.dump_parts(value)
+        return serializer.dump_for_record(value)
     except SerializationError:
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 Buffer = bytes | bytearray | memoryview
 
@@ -51,3 +51,16 @@ class Serializer(ABC):
     def load_parts(self, main: Buffer, buffers: Sequence[Buffer]) -> object:
         """Return the value that `dump_parts` wrote; it may keep the memory of `buffers`, which is its own."""
         return self.loads(bytes(main))
+
+    def dump_for_record(self, obj: object) -> Dumped:
+        """Return the parts for a record and the serializer that is to read them, which may be another than this."""
+        main, buffers = self.dump_parts(obj)
+        return Dumped(self, main, buffers)
+
+
+class Dumped(NamedTuple):
+    """What goes into a record, and the serializer that the record names."""
+
+    serializer: Serializer
+    main: Buffer
+    buffers: Sequence[memoryview]
