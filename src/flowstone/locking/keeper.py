@@ -1,0 +1,48 @@
+"""A thread that comes when something falls due and goes when nothing does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from flowstone.locking.forks import after_fork
+
+
+class Keeper:
+    """Calls `tend` when poked and then each time after as many seconds as it answered, until that is None.
+
+    `tend` must not raise. The thread is a daemon: what a process held ends with it anyway.
+    """
+
+    def __init__(self, tend: Callable[[], float | None], name: str) -> None:
+        self._tend = tend
+        self._name = name
+        self.forget()
+        after_fork(self, Keeper.forget)
+
+    def forget(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._poked = False
+        self._thread: threading.Thread | None = None
+
+    def poke(self) -> None:
+        """Have `tend` called soon: something new may fall due."""
+        with self._changed:
+            self._poked = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            else:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._poked = False
+            delay = self._tend()
+            with self._changed:
+                if delay is None and not self._poked:
+                    self._thread = None
+                    return
+                if not self._poked:
+                    self._changed.wait(delay)
