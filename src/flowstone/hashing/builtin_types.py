@@ -54,11 +54,11 @@ def _values(value: Any) -> Node:
 
 
 def _enum(value: Any) -> Node:
-    return Node("enum", (type(value), value._name_, value._value_), (".__class__", ".name", ".value"))
+    return Node("enum", (value._name_, value._value_), (".name", ".value"), kind=type(value))
 
 
 def _flag(value: Any) -> Node:
-    return Node("flag", (type(value), value._value_), (".__class__", ".value"))
+    return Node("flag", (value._value_,), (".value",), kind=type(value))
 
 
 def _exception(value: BaseException) -> Node:
@@ -70,8 +70,9 @@ def _exception(value: BaseException) -> Node:
     told = {name: item for name, item in named.items() if item is not None and name not in state}
     return Node(
         "exception",
-        (kind, value.args, State(told), State(state), value.__cause__),
-        (".__class__", ".args", "", "", ".__cause__"),
+        (value.args, State(told), State(state), value.__cause__),
+        (".args", "", "", ".__cause__"),
+        kind=kind,
     )
 
 

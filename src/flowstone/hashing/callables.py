@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from flowstone.hashing.form import Bag, Node, Refused, State
+from flowstone.hashing.flat import ATOMS
+from flowstone.hashing.form import Bag, Node, Refused, State, buffer_digest
 from flowstone.hashing.registry import Encoder, register_type
+from flowstone.hashing.walk import token
 
 FunctionEncoder = Callable[[FunctionType], bytes]
 ClassEncoder = Callable[[type], bytes]
@@ -20,6 +24,11 @@ class _Hooks:
 
     functions: FunctionEncoder | None = None
     classes: ClassEncoder | None = None
+
+
+_bodies: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
+
+_bodies_under_way: ContextVar[frozenset[type]] = ContextVar("bodies_under_way", default=frozenset())
 
 
 def register_functions(encoder: FunctionEncoder | None) -> None:
@@ -81,8 +90,8 @@ def _method_wrapper(value: Any) -> Node:
 
 
 def _partial(value: functools.partial[Any]) -> Node:
-    names = (".__class__", ".func", ".args", ".keywords", "")
-    return Node("partial", (type(value), value.func, value.args, value.keywords, State(value.__dict__)), names)
+    names = (".func", ".args", ".keywords", "")
+    return Node("partial", (value.func, value.args, value.keywords, State(value.__dict__)), names, kind=type(value))
 
 
 def _cached_function(value: Any) -> Node:
@@ -94,7 +103,7 @@ def _wrapping(value: Any) -> Node:
 
 
 def _property(value: property) -> Node:
-    return Node("property", (type(value), value.fget, value.fset, value.fdel), ("", ".fget", ".fset", ".fdel"))
+    return Node("property", (value.fget, value.fset, value.fdel), (".fget", ".fset", ".fdel"), kind=type(value))
 
 
 def _module(value: ModuleType) -> Node:
@@ -104,9 +113,26 @@ def _module(value: ModuleType) -> Node:
 def _class(value: type) -> Node:
     if is_importable(value):
         return Node("class", (value.__module__, value.__qualname__))
+    return Node("local class", (value.__module__, value.__qualname__, _body_digest(value)))
+
+
+def _body_digest(kind: type) -> bytes:
     if _Hooks.classes is not None:
-        return Node("local class", (value.__module__, value.__qualname__, _Hooks.classes(value)))
-    return Node("local class by body", (value.__module__, value.__qualname__, value.__bases__, _body(value)))
+        return _Hooks.classes(kind)
+    known = _bodies.get(kind)
+    if known is not None:
+        return known
+    under_way = _bodies_under_way.get()
+    if kind in under_way:
+        return b"further up"
+    mark = _bodies_under_way.set(under_way | {kind})
+    try:
+        digest = buffer_digest(token((kind.__bases__, _body(kind))))
+    finally:
+        _bodies_under_way.reset(mark)
+    if not under_way:  # inside another class's body this one may say "further up", which only holds there
+        _bodies[kind] = digest
+    return digest
 
 
 def is_importable(kind: type) -> bool:
@@ -130,16 +156,16 @@ _SKIPPED = frozenset(
 ) | {"_abc_impl"}
 
 
+_COUNTED = ATOMS | {FunctionType, staticmethod, classmethod, property}
+
+
 def _body(kind: type) -> list[object]:
     return [(name, _member(entry)) for name, entry in sorted(vars(kind).items()) if name not in _SKIPPED]
 
 
-_CODE = (FunctionType, staticmethod, classmethod, property)
-
-
 def _member(entry: object) -> object:
     """Code and plain constants count; of anything else in a class body its type does, for it may be anything."""
-    if isinstance(entry, (*_CODE, type, str, bytes, int, float, tuple, type(None))):
+    if type(entry) in _COUNTED or isinstance(entry, type):
         return entry
     return f"{type(entry).__module__}.{type(entry).__qualname__}"
 

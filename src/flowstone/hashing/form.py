@@ -63,14 +63,25 @@ def part_digest(token: bytes) -> str:
 
 
 class Node:
-    """What one value unfolds into: a label and parts in order; the parts are values themselves."""
+    """What one value unfolds into: a label and parts in order; the parts are values themselves.
 
-    __slots__ = ("label", "names", "parts")
+    `kind` is the value's class where that counts; it is then written as if it were the first part.
+    """
 
-    def __init__(self, label: str, parts: Sequence[object], names: Sequence[str] | Callable[[int], str] = ()) -> None:
+    __slots__ = ("kind", "label", "names", "parts")
+
+    def __init__(
+        self,
+        label: str,
+        parts: Sequence[object],
+        names: Sequence[str] | Callable[[int], str] = (),
+        *,
+        kind: type | None = None,
+    ) -> None:
         self.label = label
         self.parts = parts
         self.names = names
+        self.kind = kind
 
     def order(self, tokens: Sequence[bytes]) -> Iterable[int]:
         """The places of the parts in the order they are written, once their tokens are known."""

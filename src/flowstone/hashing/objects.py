@@ -79,7 +79,7 @@ def _attributes_encoder(kind: type) -> Encoder:
     cached = cached_names(kind)
 
     def unfold(value: object) -> Node:
-        return Node("object", (kind, State(attributes(value, slots, cached))))
+        return Node("object", (State(attributes(value, slots, cached)),), kind=kind)
 
     return unfold
 

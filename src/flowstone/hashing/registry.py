@@ -84,7 +84,7 @@ def register(kind: type[T], function: Callable[[T], object] | None = None) -> ob
     if not callable(function):
         raise TypeError(f"register({kind.__qualname__}, ...) takes a function of one value, not {function!r}.")
     stand_in = function
-    register_type(kind, lambda value: Node("registered", (type(value), stand_in(value))), subclasses=True)
+    register_type(kind, lambda value: Node("registered", (stand_in(value),), kind=type(value)), subclasses=True)
     return function
 
 
@@ -109,7 +109,7 @@ def _by_order(kind: type) -> Encoder | None:
 
 
 def _own_key(value: Any) -> Node:
-    return Node("own key", (type(value), value.__flowstone_key__()), ("", ".__flowstone_key__()"))
+    return Node("own key", (value.__flowstone_key__(),), (".__flowstone_key__()",), kind=type(value))
 
 
 def _named(base: type) -> tuple[Encoder, bool] | None:

@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from flowstone.hashing.flat import ATOMS, CHUNK, CONTAINERS, flat, scalar
-from flowstone.hashing.form import Bag, Items, Node, Pairs, Refused, State, buffer_digest, buffer_hasher
+from flowstone.hashing.columns import CHUNK, columns
+from flowstone.hashing.flat import ATOMS, CONTAINERS, flat, scalar
+from flowstone.hashing.form import Bag, Items, Node, Pairs, Refused, State, buffer_digest, buffer_hasher, seal
+from flowstone.hashing.order import in_order
 from flowstone.hashing.registry import encoder_for
 
 _SETS = frozenset({set, frozenset})
+_MARKS = {list: b"l", tuple: b"t"}
+_importable: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
 
 
-def written(value: object) -> bytes | None:
-    """The content of a flat value; None for any other."""
-    kind = type(value)
+def direct(value: object) -> bytes | None:
+    """The content of a value that is written in one piece; None for one that unfolds into parts."""
+    kind: Any = type(value)
     if kind in ATOMS:
         return scalar(value)
-    if kind in CONTAINERS:
-        return flat(value)
     if kind is Items:
-        return flat(value.values)  # type: ignore[attr-defined]
-    if kind is State:
-        return flat(value.attributes)  # type: ignore[attr-defined]
-    return None
+        kind, value = list, value.values  # type: ignore[attr-defined]
+    elif kind is State:
+        kind, value = dict, value.attributes  # type: ignore[attr-defined]
+    if kind not in CONTAINERS:
+        return None
+    content = flat(value)
+    if content is None and kind is not dict:
+        content = columns(_MARKS[kind], value, unfold, class_token)  # type: ignore[arg-type]
+    return content
+
+
+def class_token(kind: type) -> bytes:
+    """The token of a class; it never depends on tokens further up."""
+    token = _importable.get(kind)
+    if token is None:
+        unfolded = unfold(kind)
+        token = seal(unfolded.content([seal(scalar(part) or b"") for part in unfolded.parts]))
+        if unfolded.label == "class":
+            _importable[kind] = token
+    return token
+
+
+def content_of(unfolded: Node, tokens: list[bytes]) -> bytes:
+    """The content of a node, once the tokens of its parts are known."""
+    if unfolded.kind is not None:
+        tokens = [class_token(unfolded.kind), *tokens]
+    return unfolded.content(tokens)
 
 
 def unfold(value: object) -> Node:
@@ -60,11 +87,12 @@ def _sequence(label: str, values: list[object] | tuple[object, ...], name: Calla
     return Node(f"long {label}", chunks)
 
 
-def _mapping(values: dict[object, object], name: Callable[[object], str]) -> Node:
-    kinds = set(map(type, values))
-    if kinds == {str} or kinds == {int} or not kinds:
-        keys = sorted(values)  # type: ignore[type-var]
-        return Node("dict", (keys, Items(list(map(values.__getitem__, keys)), lambda place: name(keys[place]))))
+def _mapping(values: dict[Any, Any], name: Callable[[object], str]) -> Node:
+    given = list(values)
+    keys = in_order(given)
+    if keys is not None:
+        told = list(values.values()) if keys == given else list(map(values.__getitem__, keys))
+        return Node("dict", (keys, Items(told, lambda place: name(keys[place]))))
     items = list(values.items())
     return Pairs(
         "dict of tokens",
@@ -73,10 +101,10 @@ def _mapping(values: dict[object, object], name: Callable[[object], str]) -> Nod
     )
 
 
-def _set(label: str, values: set[object] | frozenset[object]) -> Node:
-    kinds = set(map(type, values))
-    if kinds == {str} or kinds == {int} or not kinds:
-        return Node(label, (sorted(values),))  # type: ignore[type-var]
+def _set(label: str, values: set[Any] | frozenset[Any]) -> Node:
+    members = in_order(values)
+    if members is not None:
+        return Node(label, (members,))
     return Bag(f"{label} of tokens", list(values), lambda place: "{}")
 
 

@@ -6,7 +6,7 @@ from flowstone.exceptions import HashError
 from flowstone.hashing.flat import ATOMS, dumps
 from flowstone.hashing.form import INLINE, Refused, seal
 from flowstone.hashing.graph import graph_token
-from flowstone.hashing.unfold import unfold, written
+from flowstone.hashing.unfold import content_of, direct, unfold
 
 MAX_DEPTH = 60  # of Python calls; deeper values, and those that contain themselves, are walked by `graph`
 HEAVY = 64  # a value that unfolds into more nodes than this is remembered, so that sharing cannot blow up the walk
@@ -27,7 +27,7 @@ def token(value: object, path: str = "value") -> bytes:
 
 
 def _token(value: object, path: str) -> bytes:
-    content = written(value)
+    content = direct(value)
     if content is not None:
         return seal(content)
     try:
@@ -66,12 +66,12 @@ class _Walk:
         tokens: list[bytes] = []
         try:
             for part in unfolded.parts:
-                content = written(part)
+                content = direct(part)
                 tokens.append(self.node(part, depth + 1) if content is None else seal(content))
         except Refused as refused:
             refused.segments.append(unfolded.segment(len(tokens)))
             raise
-        result = seal(unfolded.content(tokens))
+        result = seal(content_of(unfolded, tokens))
         self.count += len(tokens) + 1
         if self.count - before > HEAVY:
             self.known[id(value)] = (value, result)
