@@ -81,12 +81,15 @@ class LabClient(ObjectClient):
         self.requests: list[tuple[str, str]] = []
         self.before: Callable[[int, str, str], None] = lambda number, doing, path: None
         self.after: Callable[[int, str, str], None] = lambda number, doing, path: None
+        self.repeats = False  # every request reaches the store twice, as when the first answer was lost on the way back
 
     def _ask(self, doing: str, path: str, request: Callable[[], T]) -> T:
         number = len(self.requests)
         self.requests.append((doing, path))
         self.before(number, doing, path)
         answer = super()._ask(doing, path, request)
+        if self.repeats and doing in ("write", "create", "replace"):
+            answer = super()._ask(doing, path, request)
         self.after(number, doing, path)
         return answer
 
@@ -226,7 +229,9 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamesp
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=output, cwd=folder)
     try:
-        wait_for(server, lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=1).status == 200, log)
+        wait_for(
+            server, lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=1).status == 200, log
+        )
         options = {
             "endpoint": f"http://127.0.0.1:{port}",
             "region": "us-east-1",

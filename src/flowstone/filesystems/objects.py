@@ -33,13 +33,16 @@ _DAY: Final = 86_400.0
 
 
 class _Seen(NamedTuple):
-    """What stands at a key for its readers: where the bytes are, how many, and the stamp of this version."""
+    """What stands at a key for its readers: where the bytes are, how many, and the stamp of this version.
+
+    `there` is the version of the object at the key itself; `data` are the bytes if they are at hand already.
+    """
 
     path: str
     size: int
     stamp: Stamp
-    modified: float
     there: Version
+    data: bytes | memoryview | None = None
 
 
 class ObjectStorage(Storage):
@@ -138,7 +141,9 @@ class ObjectStorage(Storage):
             seen = self._resolve(path, found)
             if seen is None:
                 return None
-            payload = found if seen.path == path else self._client.get(seen.path)
+            if seen.data is not None:
+                return Blob(seen.data, seen.stamp)
+            payload = self._client.get(seen.path)
             if payload is not None:
                 return Blob(payload.data, seen.stamp)
             if seen.there.is_same(missed):
@@ -172,7 +177,7 @@ class ObjectStorage(Storage):
                 seen = self._look(key)
                 if seen is None:
                     continue
-                yield Entry(key, seen.size, seen.modified, seen.modified)
+                yield Entry(key, seen.size, seen.there.modified, seen.there.modified)
             else:
                 yield Entry(key, version.size, version.modified, version.modified)
 
@@ -241,7 +246,7 @@ class ObjectStorage(Storage):
         if version is None:
             return None
         if version.size != POINTER_SIZE:
-            return _Seen(path, version.size, _stamp(version), version.modified, version)
+            return _Seen(path, version.size, _stamp(version), version)
         found = self._client.get(path)
         return None if found is None else self._resolve(path, found)
 
@@ -251,7 +256,7 @@ class ObjectStorage(Storage):
             version = found.version
             pointer = Pointer.decode(found.data)
             if pointer is None:
-                return _Seen(path, version.size, _stamp(version), version.modified, version)
+                return _Seen(path, version.size, _stamp(version), version, found.data)
             try:
                 target = self._groups.target(version, pointer)
             except Moved:
@@ -262,7 +267,7 @@ class ObjectStorage(Storage):
                 continue
             if target is None:
                 return None
-            return _Seen(target.path, target.size, _stamp(version, target), version.modified, version)
+            return _Seen(target.path, target.size, _stamp(version, target), version)
         raise _restless(path)
 
     def _create(self, path: str, parts: Sequence[Buffer]) -> Stamp | None:
