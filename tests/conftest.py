@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh FLOWSTONE_HOME, and no other setting of flowstone's from outside."""
     for name in [name for name in os.environ if name.startswith("FLOWSTONE_") and name != "FLOWSTONE_TEST_ROUNDS"]:
         monkeypatch.delenv(name)
     folder = tmp_path / "home"
     monkeypatch.setenv("FLOWSTONE_HOME", str(folder))
     forget_warnings()
-    yield folder
+    return folder
 
 
 @pytest.fixture

@@ -97,7 +97,8 @@ def _release(lock: HeldLock) -> None:
 
 async def end(node: Transaction, error: BaseException | None) -> None:
     """Leave the block: undo it after an error, else commit it or hand it to the parent, as the commit mode says."""
-    await _await_children(node)
+    if node.pending:
+        await _await_children(node)
     if error is not None:
         await _undo_after(node, error)
     elif node.state is TransactionState.COMMITTED:
@@ -160,37 +161,45 @@ async def commit(node: Transaction) -> bool:
 
     A block whose record was there already still publishes what was called in it.
     """
-    await _await_children(node)
-    if node.state is TransactionState.ROLLED_BACK or not any(True for _ in _members(node)):
+    if node.pending:
+        await _await_children(node)
+    members = list(_members(node))
+    if node.state is TransactionState.ROLLED_BACK or not members:
         return False
     _stage_nothing(node)
-    problem = _first_trouble(node) or await _run_commit_hooks(node) or await _publish(node)
+    problem = await _try_to_commit(node, members)
     if problem is not None:
         await _fail_to_commit(node, problem)
         return False
-    for member in list(_members(node)):
+    for member in members:
         member.state = TransactionState.COMMITTED
-    await release_locks(node)
+    if node.locks:
+        await release_locks(node)
     return True
 
 
-def _stage_nothing(node: Transaction) -> None:
-    """A keyed block that staged nothing records None: that it was done is worth knowing."""
-    if node.explicit and not node.is_committed() and node.key is not None and node.staged is None and node.trouble is None:
-        node.stage(None)
-
-
-def _first_trouble(node: Transaction) -> Exception | None:
-    return next((member.trouble for member in _members(node) if member.trouble is not None), None)
-
-
-async def _run_commit_hooks(node: Transaction) -> Exception | None:
-    for member in _members(node):
+async def _try_to_commit(node: Transaction, members: Sequence[Transaction]) -> Exception | None:
+    for member in members:
+        if member.trouble is not None:
+            return member.trouble
+    for member in members:
         for hook in member.on_commit_hooks:
             outcome = await CallHook(hook, (member,))
             if isinstance(outcome, Raised):
                 return _passed_on(outcome.error)
-    return None
+    return await _publish(node, members)
+
+
+def _stage_nothing(node: Transaction) -> None:
+    """A keyed block that staged nothing records None: that it was done is worth knowing."""
+    if (
+        node.explicit
+        and not node.is_committed()
+        and node.key is not None
+        and node.staged is None
+        and node.trouble is None
+    ):
+        node.stage(None)
 
 
 def _passed_on(error: BaseException) -> Exception:
@@ -199,14 +208,15 @@ def _passed_on(error: BaseException) -> Exception:
     raise error
 
 
-async def _publish(node: Transaction) -> Exception | None:
+async def _publish(node: Transaction, members: Sequence[Transaction]) -> Exception | None:
     """Publish what the tree staged; atomic within each store."""
     stores: dict[str, tuple[ResultStore, list[StagedRecord]]] = {}
-    for member in _members(node):
+    for member in members:
         if member.staged is not None and member.store is not None:
             stores.setdefault(member.store.identity, (member.store, []))[1].append(member.staged)
     try:
-        await _check_locks(node)
+        if node.locks:
+            await _check_locks(node)
         for store, records in stores.values():
             await Blocking(lambda s=store, r=records: s.publish(r), inline=store.memory_speed)  # type: ignore[misc]
     except Exception as error:
@@ -273,16 +283,17 @@ async def _undo(member: Transaction) -> list[Exception]:
             problems.append(_passed_on(outcome.error))
     if was_staged and member.run is not None:
         state: Any = RolledBack("The transaction around this run was rolled back.")
-        member.run.states.append(state)
+        member.run.enter(state)
         tell(TaskRunRolledBack(member.run, state))
     return problems
 
 
 def _members(node: Transaction) -> Iterator[Transaction]:
     """Yield the tree in the order the work was done: children as they ended, each before its parent."""
+    if node.state is TransactionState.ROLLED_BACK:
+        return
     for child in node.children:
-        if child.state is not TransactionState.ROLLED_BACK:
-            yield from _members(child)
+        yield from _members(child)
     if node.state is not TransactionState.COMMITTED:
         yield node
 

@@ -120,9 +120,7 @@ class Flow(Generic[P, R]):
 
     @property
     def has_result_options(self) -> bool:
-        return (
-            self.result_storage is not None or self.result_serializer is not None or not self.cache_result_in_memory
-        )
+        return self.result_storage is not None or self.result_serializer is not None or not self.cache_result_in_memory
 
     def name_run(self, run: FlowRun) -> str:
         """Return the name of a run that was given none."""
@@ -218,7 +216,7 @@ def _rebuild(cls: type[Flow[..., Any]], fn: Any, given: dict[str, Any]) -> Flow[
 
 def result_of(call: FlowCall, return_state: bool) -> Any:
     """Return the result of a flow call that has ended, or raise what ended it."""
-    state = call.run.states[-1]
+    state = call.run.state
     if return_state:
         return state
     if state.type is StateType.COMPLETED:

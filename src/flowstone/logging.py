@@ -55,13 +55,14 @@ def run_logger(run: TaskRun | FlowRun) -> RunLogger:
     return _RunAdapter(TASK_RUNS, told)
 
 
-def get_run_logger(context: Any = None, **kwargs: Any) -> RunLogger:
+def get_run_logger(context: Any = None, **kwargs: object) -> RunLogger:
     """Return the logger of the run around the caller; `kwargs` are put on each record.
 
     Raises MissingContextError outside of runs.
     """
-    found = context or get_run_context()
-    adapter = run_logger(getattr(found, "task_run", None) or found.flow_run)
+    found: Any = context or get_run_context()
+    run: TaskRun | FlowRun = getattr(found, "task_run", None) or found.flow_run
+    adapter = run_logger(run)
     adapter.extra = {**(adapter.extra or {}), **kwargs}
     return adapter
 
@@ -165,7 +166,9 @@ def prints_logged() -> Iterator[None]:
                 builtins.print = _prints.original
 
 
-def _print_to_log(*values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+def _print_to_log(
+    *values: object, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
     scope = current_scope()
     context = scope.task or scope.flow
     if context is None or not context.log_prints or file not in (None, sys.stdout):

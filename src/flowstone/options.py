@@ -1,4 +1,4 @@
-"""The options of `@task` and `@flow`: checked when decorating, with an error that names the option and what it takes."""
+"""The options of `@task` and `@flow`: checked when decorating, with an error that says what each takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Checks:
     def reserved(self, names: Iterable[str]) -> None:
         for name in names:
             if name in RESERVED:
-                raise ReservedArgumentError(f"{self.what}: the parameter name {name!r} is reserved; rename the parameter.")
+                raise ReservedArgumentError(
+                    f"{self.what}: the parameter name {name!r} is reserved; rename the parameter."
+                )
 
     def policy(self, value: Any) -> None:
         if value is None or value is NotSet or isinstance(value, CachePolicy):
@@ -84,7 +86,7 @@ class Checks:
 
     def jitter(self, value: Any) -> float | None:
         if value is None or (_is_number(value) and value >= 0):
-            return value
+            return None if value is None else float(value)
         raise self.wrong("retry_jitter_factor", value, "a number, 0 or more")
 
     def timeout(self, value: Any) -> float | None:
@@ -146,10 +148,14 @@ def run_name_of(template: Any, parameters: Mapping[str, Any], what: str) -> str:
     try:
         if isinstance(template, str):
             return template.format(**parameters)
-        names: Sequence[str] = template.__code__.co_varnames[: template.__code__.co_argcount] if hasattr(template, "__code__") else ()
+        names: Sequence[str] = (
+            template.__code__.co_varnames[: template.__code__.co_argcount] if hasattr(template, "__code__") else ()
+        )
         name = template(parameters=dict(parameters)) if "parameters" in names else template()
     except (KeyError, IndexError, AttributeError) as error:
-        raise ConfigurationError(f"{what}: the run name {template!r} cannot be made: {type(error).__name__} {error}.") from error
+        raise ConfigurationError(
+            f"{what}: the run name {template!r} cannot be made: {type(error).__name__} {error}."
+        ) from error
     if not isinstance(name, str):
         raise ConfigurationError(f"{what}: the run name function returned {name!r}; it must return a string.")
     return name

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from flowstone.clock import current_clock
 from flowstone.ids import new_id
-from flowstone.states import State
+from flowstone.states import Pending, State
 
 
 class Run:
@@ -15,7 +16,18 @@ class Run:
     Changed only by the engine, on the thread that runs it. Ids, names and dates are made when somebody asks.
     """
 
-    __slots__ = ("_id", "_name", "_name_recipe", "ended", "run_count", "started", "states", "tags")
+    __slots__ = (
+        "_entered",
+        "_id",
+        "_name",
+        "_name_recipe",
+        "_pending",
+        "created",
+        "ended",
+        "run_count",
+        "started",
+        "tags",
+    )
 
     def __init__(self, tags: frozenset[str], name: str | Any) -> None:
         self._id: str | None = None
@@ -25,7 +37,9 @@ class Run:
         self.run_count = 0
         self.started: float | None = None
         self.ended: float | None = None
-        self.states: list[State[Any]] = []
+        self.created = current_clock().now()
+        self._pending: State[Any] | None = None
+        self._entered: list[State[Any]] = []
 
     @property
     def id(self) -> str:
@@ -42,9 +56,25 @@ class Run:
     def rename(self, name: str) -> None:
         self._name = name
 
+    def enter(self, state: State[Any]) -> State[Any]:
+        """Note that the run is in this state now."""
+        self._entered.append(state)
+        return state
+
     @property
-    def state(self) -> State[Any] | None:
-        return self.states[-1] if self.states else None
+    def state(self) -> State[Any]:
+        """The state the run is in now."""
+        return self._entered[-1] if self._entered else self._first()
+
+    @property
+    def states(self) -> list[State[Any]]:
+        """Every state the run has been in, from Pending on."""
+        return [self._first(), *self._entered]
+
+    def _first(self) -> State[Any]:
+        if self._pending is None:
+            self._pending = Pending(timestamp=self.created)
+        return self._pending
 
     @property
     def start_time(self) -> datetime | None:

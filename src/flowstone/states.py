@@ -314,7 +314,7 @@ def exception_to_failed_state(error: BaseException, message: str | None = None) 
     return Failed(f"{message} {told}" if message else told, data=error)
 
 
-class HandedState(Exception):  # noqa: N818 - carries a state along the paths that errors take
+class HandedState(Exception):
     """A state that the user's code returned instead of raising; never leaves the engine."""
 
     def __init__(self, state: State[Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from binascii import crc32
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
@@ -170,7 +169,9 @@ class Task(Generic[P, R]):
     def _warn_of_misspelt_exclusions(self) -> None:
         policy = self.key_policy
         for ingredient in policy.ingredients if isinstance(policy, CachePolicy) else ():
-            for wrong, meant in ingredient.misspelt(self.binder.names).items() if isinstance(ingredient, Inputs) else ():
+            for wrong, meant in (
+                ingredient.misspelt(self.binder.names).items() if isinstance(ingredient, Inputs) else ()
+            ):
                 warn_once(
                     ("misspelt", self.task_key, wrong),
                     f"Task {self.name!r}: its cache policy leaves out {wrong!r}, which is no parameter; "
@@ -255,7 +256,8 @@ class Task(Generic[P, R]):
         """Return the task bound to an object, a task of its own: bound tasks share nothing that a call could change."""
         if self._binding is staticmethod or (instance is None and self._binding is None):
             return self
-        bound = copy.copy(self)
+        bound = object.__new__(type(self))
+        vars(bound).update(vars(self))
         bound._bound_to = owner if self._binding is classmethod else instance
         return bound
 
@@ -269,7 +271,7 @@ class Task(Generic[P, R]):
         given = {**self._given, **self._hooks(), **changes}
         changed = type(self)(fn, **given)
         changed._bound_to = self._bound_to
-        return cast("Task[P, R]", changed)
+        return changed
 
     def _hooks(self) -> dict[str, list[Callable[..., Any]]]:
         names = ("on_completion", "on_failure", "on_running", "on_commit", "on_rollback")
@@ -317,7 +319,7 @@ _OPTIONS: Final = frozenset(
 
 def result_of(call: TaskCall, return_state: bool) -> Any:
     """Return the result of a call that has ended, or raise what ended it."""
-    state = call.run.states[-1]
+    state = call.run.state
     if return_state:
         return state
     if state.type is StateType.COMPLETED:
@@ -338,7 +340,7 @@ def code_flags(fn: Any) -> int:
     while hasattr(fn, "func"):  # functools.partial
         fn = fn.func
     fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
     return code.co_flags if code is not None else 0
 
 

@@ -336,7 +336,8 @@ class AsyncTransaction(Transaction):
 
 
 async def _read(node: Transaction) -> ResultRecord[Any] | None:
-    return await Blocking(lambda: Transaction.read(node))
+    record: ResultRecord[Any] | None = await Blocking(lambda: Transaction.read(node))
+    return record
 
 
 def transaction(

@@ -12,6 +12,7 @@ from flowstone.engine.hooks import run_hooks
 from flowstone.events import TaskRunStarted
 from flowstone.exceptions import RollBackError, RunTimeoutError, TaskRunTimeoutError
 from flowstone.logging import prints_logged, run_logger
+from flowstone.modes import TransactionState
 from flowstone.observers import anyone_listens, tell
 from flowstone.states import (
     Cancelled,
@@ -46,7 +47,7 @@ class Attempts:
         """Run until an attempt succeeds or none is left; the state of the run then says how it failed."""
         call = self._call
         call.run.started = call.clock.now()
-        state = call.enter(Running())
+        state = call.run.enter(Running())
         if call.task.on_running_hooks:
             await run_hooks(call.task.on_running_hooks, call.task, call.run, state)
         if anyone_listens():
@@ -58,13 +59,13 @@ class Attempts:
                 return outcome
             state = failure_of(outcome.error, call)
             if not await self._may_retry(state):
-                call.enter(state)
+                call.run.enter(state)
                 return outcome
             await self._prepare_next(state)
 
     async def _attempt(self) -> Outcome:
         call, node = self._call, self._node
-        node.state = commits.TransactionState.ACTIVE
+        node.state = TransactionState.ACTIVE
         call.run.run_count += 1
         token = enter_scope(Scope(call.scope.flow, call.context(), node))
         started = call.clock.elapsed()
@@ -108,9 +109,9 @@ class Attempts:
         left = call.options.retries - call.run.run_count
         run_logger(call.run).warning("%s; retrying in %.3g s, %d more after that.", state.message, delay, left)
         if delay:
-            call.enter(awaiting_retry(delay))
+            call.run.enter(awaiting_retry(delay))
             await Sleep(delay, call.clock)
-        call.enter(Retrying())
+        call.run.enter(Retrying())
 
 
 def next_delay(delays: tuple[float, ...], attempts_made: int, jitter: float | None) -> float:

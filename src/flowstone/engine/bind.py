@@ -39,13 +39,14 @@ class Binder:
         except TypeError as error:
             raise ParameterBindError(f"Error binding parameters for {self._name!r}: {error}") from None
 
-
     def call_with(self, parameters: Parameters) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments that give the function these parameters."""
         shape = self._shape
         by_position = shape.positional if self.var_positional else shape.positional[: shape.positional_only]
         args = tuple(parameters[name] for name in by_position)
-        kwargs = {name: parameters[name] for name in (*shape.positional, *shape.keyword_only) if name not in by_position}
+        kwargs = {
+            name: parameters[name] for name in (*shape.positional, *shape.keyword_only) if name not in by_position
+        }
         if self.var_positional:
             args += tuple(parameters[self.var_positional])
         if self.var_keyword:

@@ -52,14 +52,8 @@ class FlowCall:
         self.run: FlowRun
         self.context: FlowRunContext
 
-    def enter(self, state: State[Any]) -> State[Any]:
-        self.run.states.append(state)
-        return state
 
-
-async def run_flow(
-    flow: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None
-) -> FlowCall:
+async def run_flow(flow: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> FlowCall:
     """Run one call to its last state.
 
     Raises what makes the call impossible; what the flow itself raises, or parameters that do not validate, are in the
@@ -123,7 +117,7 @@ async def _validate(call: FlowCall, parameters: dict[str, Any]) -> State[Any] | 
     try:
         found = validated(call.flow.fn, parameters)
     except Exception as error:
-        return call.enter(exception_to_failed_state(error, "Validation of flow parameters failed with error:"))
+        return call.run.enter(exception_to_failed_state(error, "Validation of flow parameters failed with error:"))
     if found is not parameters:
         call.run.parameters = found
         call.args, call.kwargs = call.flow.binder.call_with(found)
@@ -131,16 +125,16 @@ async def _validate(call: FlowCall, parameters: dict[str, Any]) -> State[Any] | 
 
 
 async def _attempts(call: FlowCall) -> State[Any]:
-    call.enter(Running())
-    await run_hooks(call.flow.on_running_hooks, call.flow, call.run, call.run.states[-1])
+    call.run.enter(Running())
+    await run_hooks(call.flow.on_running_hooks, call.flow, call.run, call.run.state)
     while True:
         outcome = await _attempt(call)
         if isinstance(outcome, Returned):
             call.value = outcome.value
-            return call.enter(outcome.value if isinstance(outcome.value, State) else Completed(data=outcome.value))
+            return call.run.enter(outcome.value if isinstance(outcome.value, State) else Completed(data=outcome.value))
         state = _failure_of(outcome.error, call)
         if not state.is_failed() or call.run.run_count > call.retries:
-            return call.enter(state)
+            return call.run.enter(state)
         await _prepare_next(call, state)
 
 
@@ -180,9 +174,9 @@ async def _prepare_next(call: FlowCall, state: State[Any]) -> None:
     delay = next_delay(call.retry_delays, call.run.run_count, None)
     run_logger(call.run).warning("%s; retrying in %.3g s.", state.message, delay)
     if delay:
-        call.enter(awaiting_retry(delay))
+        call.run.enter(awaiting_retry(delay))
         await Sleep(delay, call.clock)
-    call.enter(Retrying())
+    call.run.enter(Retrying())
 
 
 def _failure_of(error: BaseException, call: FlowCall) -> State[Any]:

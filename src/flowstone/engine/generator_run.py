@@ -96,7 +96,7 @@ class _Stream:
         call.run.started = call.clock.now()
         call.run.run_count += 1
         node.state = TransactionState.ACTIVE
-        state = call.enter(Running())
+        state = call.run.enter(Running())
         await run_hooks(call.task.on_running_hooks, call.task, call.run, state)
         self._generator = call.task.fn(*call.args, **call.kwargs)
         end = await self._pump()
@@ -146,11 +146,11 @@ class _Stream:
             else:
                 node.key = None
         await commits.end_run(node, call.task.name)
-        await conclude(call, call.enter(Completed(data=returned)))
+        await conclude(call, call.run.enter(Completed(data=returned)))
 
     async def _fail(self, error: BaseException) -> None:
         await commits.end(self._node, error)
-        await conclude(self._call, self._call.enter(failure_of(error, self._call)))
+        await conclude(self._call, self._call.run.enter(failure_of(error, self._call)))
 
     async def _abandon(self, left: GeneratorExit) -> None:
         """The caller left early: close the generator; what it did stands, what it gave is not recorded."""
@@ -158,5 +158,5 @@ class _Stream:
         if not isinstance(self._generator, AsyncGenerator):
             self._generator.close()
         await commits.end_run(self._node, self._call.task.name)
-        self._call.enter(Completed("The caller left before the end."))
+        self._call.run.enter(Completed("The caller left before the end."))
         self._call.run.ended = current_clock().now()

@@ -55,12 +55,7 @@ def options_of(
     known: CallOptions | None = task.known_options
     if known is not None:
         by = known.asked_by
-        if (
-            by[0] is settings
-            and by[1] is inherited_persist
-            and by[2] is inherited_store
-            and by[3] is inherited_prints
-        ):
+        if by[0] is settings and by[1] is inherited_persist and by[2] is inherited_store and by[3] is inherited_prints:
             return known
     asked_by = (settings, inherited_persist, inherited_store, inherited_prints)
     task.known_options = found = _work_out(task, settings, asked_by)
@@ -72,7 +67,9 @@ def _work_out(task: Any, settings: Settings, asked_by: tuple[Any, ...]) -> CallO
     persist = _persists(task, settings, inherited_persist)
     policy = _policy(task, settings, persist)
     store = _store(task, settings, inherited_store, policy) if policy is not None else None
-    delays = task.retry_delay_seconds if task.retry_delay_seconds is not None else settings.tasks.default_retry_delay_seconds
+    delays = (
+        task.retry_delay_seconds if task.retry_delay_seconds is not None else settings.tasks.default_retry_delay_seconds
+    )
     retries = task.retries if task.retries is not None else settings.tasks.default_retries
     return CallOptions(
         asked_by,

@@ -17,7 +17,9 @@ from flowstone.exceptions import UpstreamTaskError
 from flowstone.states import State
 from flowstone.upstream import Upstream
 
-PLAIN: Final[frozenset[type]] = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type, memoryview})
+PLAIN: Final[frozenset[type]] = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, bytearray, range, type, memoryview}
+)
 _SEQUENCES: Final = frozenset({list, tuple, set, frozenset})
 _CONTAINERS: Final = _SEQUENCES | {dict}
 _MARKS: Final = (quote, opaque, allow_failure, unmapped)

@@ -1,6 +1,6 @@
 """One call of a task, from arguments to the last state.
 
-    bind -> plan the key -> (lock) -> look up -> run -> stage -> commit -> state
+bind -> plan the key -> (lock) -> look up -> run -> stage -> commit -> state
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from flowstone.observers import anyone_listens, tell
 from flowstone.results import Hit, Miss, MissReason, StagedRecord
 from flowstone.runs import TaskRun
 from flowstone.settings import get_current_settings
-from flowstone.states import Cached, Completed, NotReady, State, StateDetails, StateType
+from flowstone.states import Completed, NotReady, State, StateDetails, StateType
 from flowstone.transactions import Transaction
 from flowstone.warn import warn_once
 
@@ -36,7 +36,21 @@ REFRESHED = Miss(MissReason.REFRESHED)
 class TaskCall:
     """One call on its way through the engine; every step adds what it found."""
 
-    __slots__ = ("_context", "args", "clock", "kwargs", "lookup", "options", "parameters", "plan", "run", "scope", "seconds", "task", "value")  # fmt: skip
+    __slots__ = (
+        "_context",
+        "args",
+        "clock",
+        "kwargs",
+        "lookup",
+        "options",
+        "parameters",
+        "plan",
+        "run",
+        "scope",
+        "seconds",
+        "task",
+        "value",
+    )
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: TaskRun, scope: Scope) -> None:
         self.task = task
@@ -72,11 +86,6 @@ class TaskCall:
             )
         return self._context
 
-    def enter(self, state: State[Any]) -> State[Any]:
-        """Note that the run is in this state now."""
-        self.run.states.append(state)
-        return state
-
 
 async def run_task(
     task: Any,
@@ -95,7 +104,7 @@ async def run_task(
     try:
         call.args, call.kwargs = await resolve(args, kwargs, wait_for)
     except UpstreamTaskError as error:
-        call.enter(NotReady(str(error), data=error))
+        call.run.enter(NotReady(str(error), data=error))
         return call
     prepare(call)
     hit = await look_up(call) if call.plan is not None and call.plan.key is not None else None
@@ -174,14 +183,14 @@ def isolation(call: TaskCall) -> IsolationLevel | None:
     """The isolation this call runs under: its policy's, else that of the transaction around it."""
     policy, parent = call.options.policy, call.scope.transaction
     if policy is not None and policy.isolation_level is not None:
-        return policy.isolation_level  # type: ignore[no-any-return]
+        return policy.isolation_level
     return parent.isolation_level if parent is not None else None
 
 
 async def look_in_store(call: TaskCall) -> Hit | None:
     """Look the key up in the store and note the verdict."""
     store, now, max_age = call.options.store, call.clock.now(), call.task.expiration_seconds
-    key: Any = call.plan.key  # type: ignore[union-attr]
+    key: Any = call.plan and call.plan.key
     assert store is not None
     found = await Blocking(lambda: store.lookup(key, now, max_age), inline=store.memory_speed)
     call.lookup = found
@@ -197,8 +206,8 @@ async def finish_from_cache(call: TaskCall, hit: Hit | StagedRecord) -> None:
     """End in the Cached state: nothing ran, so no hooks of running; completion hooks do run."""
     value = call.value
     message, data = (value.message, value.data) if isinstance(value, State) else (None, value)
-    state = State(StateType.COMPLETED, "Cached", message, data, _served_from(call, hit))  # type: ignore[arg-type]
-    call.enter(state)
+    state = State(StateType.COMPLETED, "Cached", message, data, _served_from(call, hit))
+    call.run.enter(state)
     await conclude(call, state)
 
 
@@ -253,7 +262,7 @@ async def _run_in_transaction(call: TaskCall) -> None:
         outcome = await Attempts(call, node).run()
         if isinstance(outcome, Raised):
             await commits.end(node, outcome.error)
-            state: State[Any] = call.run.states[-1]
+            state: State[Any] = call.run.state
         else:
             state = await _complete(call, node)
     except BaseException:
@@ -268,7 +277,7 @@ async def _complete(call: TaskCall, node: Transaction) -> State[Any]:
     if node.key is not None:
         keep_result(call, node, value)
     await commits.end_run(node, call.task.name)
-    return call.enter(value if isinstance(value, State) else Completed(data=value))
+    return call.run.enter(value if isinstance(value, State) else Completed(data=value))
 
 
 async def conclude(call: TaskCall, state: State[Any]) -> None:
@@ -282,4 +291,6 @@ async def conclude(call: TaskCall, state: State[Any]) -> None:
 
 
 def _tell(call: TaskCall, state: State[Any]) -> None:
+    if isinstance(call.lookup, Hit | StagedRecord):
+        call.seconds = call.lookup.info.duration
     tell(TaskRunFinished(call.task, call.run, state, call.plan, call.lookup, call.seconds))

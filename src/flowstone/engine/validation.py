@@ -22,7 +22,9 @@ def validated(fn: Callable[..., Any], parameters: dict[str, Any]) -> dict[str, A
 
     Raises ParameterTypeError naming each parameter that cannot be made to fit.
     """
-    doubtful = {name: hint for name, hint in _hints(fn).items() if name in parameters and not _fits(parameters[name], hint)}
+    doubtful = {
+        name: hint for name, hint in _hints(fn).items() if name in parameters and not _fits(parameters[name], hint)
+    }
     if not doubtful or find_spec("pydantic") is None:
         return parameters
     return {**parameters, **_coerced(fn, parameters, doubtful)}
