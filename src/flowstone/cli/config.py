@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from flowstone.cli.ask import confirm_loss
 from flowstone.cli.complete import complete_setting
 from flowstone.exceptions import ConfigurationError
 from flowstone.settings import SETTINGS, Setting, Settings, get_current_settings
@@ -58,9 +58,7 @@ def unset(names: Sequence[str], yes: bool) -> None:
     wanted = [require_setting(name) for name in names]
     sources = current_sources()
     profile, _ = sources.profile()
-    if not yes and sys.stdin.isatty():
-        listed = ", ".join(declared.name for declared in wanted)
-        click.confirm(f"Remove {listed} from profile {profile!r}?", abort=True)
+    confirm_loss(f"Remove {', '.join(each.name for each in wanted)} from profile {profile!r}?", yes=yes)
     with changing_profiles(sources.profiles.path) as file:
         for declared in wanted:
             if not file.unset(profile, declared):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 
+from flowstone.cli.ask import confirm_loss
 from flowstone.cli.complete import complete_profile
 from flowstone.exceptions import ConfigurationError
 from flowstone.settings import SETTINGS
@@ -105,8 +105,7 @@ def delete(name: str, yes: bool) -> None:
     sources.profiles.table(name)
     if name == sources.profile()[0]:
         raise ConfigurationError(f"Profile {name!r} is in use; `flowstone profile use` another one first.")
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete profile {name!r}?", abort=True)
+    confirm_loss(f"Delete profile {name!r}?", yes=yes)
     with changing_profiles(sources.profiles.path) as file:
         file.delete(name)
     click.echo(f"Deleted profile {name!r}.")

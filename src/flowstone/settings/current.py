@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LOOK_AGAIN_SECONDS = 0.1
-_LOOK_AGAIN_FACTOR = 100  # where looking is slow (a network share) it may still take no more than 1% of the time
+_LOOK_AGAIN_FACTOR = 100  # where looking is slow (a network share) it shall take no more than 1% of the time
+_LOOK_AGAIN_AT_LAST = 2.0
 
 _encode: Callable[[str], Any] = getattr(os.environ, "encodekey", str)
 _WATCHED = frozenset(map(_encode, (*SETTINGS, *ALIASES, "HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH")))
@@ -52,10 +53,9 @@ class _Watch:
     def same_surroundings(self, folder: str | None) -> bool:
         return self.folder == folder and not self.files.changed() and self.strangers == _strangers()
 
-    def rest(self, started: float) -> None:
-        """Trust the files for a while, the longer the more time looking at them took since `started`."""
-        now = monotonic()
-        self.due = now + max(_LOOK_AGAIN_SECONDS, _LOOK_AGAIN_FACTOR * (now - started))
+    def rest(self, cost: float = 0.0) -> None:
+        """Trust the files for a while, the longer the more seconds looking at them took."""
+        self.due = monotonic() + min(max(_LOOK_AGAIN_SECONDS, _LOOK_AGAIN_FACTOR * cost), _LOOK_AGAIN_AT_LAST)
 
     def forget(self) -> None:
         """Read everything again at the next call."""
@@ -100,11 +100,16 @@ def get_current_settings() -> Settings:
     return _look_around(_READER.get(), environ)
 
 
-def reload_settings() -> Settings:
-    """Read all files again, however short ago that was, and return the settings."""
+def forget_settings() -> None:
+    """Have all files read again when settings are next asked for, however short ago that was."""
     for reader in (_BASE, _READER.get()):
         if reader.watch is not None:
             reader.watch.forget()
+
+
+def reload_settings() -> Settings:
+    """Read all files again, however short ago that was, and return the settings."""
+    forget_settings()
     return get_current_settings()
 
 
@@ -151,13 +156,13 @@ class Temporary:
 def _look_around(reader: _Reader, environ: Mapping[Any, Any]) -> Settings:
     started, folder, before = monotonic(), _current_folder(), reader.watch
     if before is not None and before.same_environment(environ) and before.same_surroundings(folder):
-        before.rest(started)
+        before.rest(monotonic() - started)
         return before.settings
     after = _Watch(environ, folder)
     said = _fill(after, reader.overrides, before)
     if before is not None and before.settings.same_as(after.settings):
         after.settings = before.settings
-    after.rest(started)
+    after.rest()
     reader.watch = after
     for cause, message in said.items():  # only now: a handler of the log may ask for settings itself
         _warn(cause, message)

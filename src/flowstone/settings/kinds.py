@@ -137,7 +137,7 @@ class Text(_AsTyped):
     """Any text but the empty one."""
 
     name = "text"
-    accepts = "a text"
+    accepts = "any text that is not empty"
 
     def parse(self, raw: object) -> str:
         if not isinstance(raw, str) or not raw.strip():
@@ -172,7 +172,7 @@ class Folder(Text):
     """A path, kept absolute; `~` is the user's home, and a relative path starts at the current folder."""
 
     name = "path"
-    accepts = "a path, in which ~ is your home folder and variables like $HOME are not expanded"
+    accepts = "a path (~ is your home folder; variables like $HOME are not expanded)"
 
     def parse(self, raw: object) -> str:
         text = super().parse(_plain_path(raw)).strip()
@@ -207,7 +207,7 @@ class Maybe:
         self.kind = kind
         self.name = kind.name
         self.words = not isinstance(kind, Text)  # a text may well be "none"
-        self.accepts = kind.accepts + (", or none" if self.words else ", or nothing at all")
+        self.accepts = kind.accepts + (", or none" if self.words else ", or nothing")
 
     def parse(self, raw: object) -> object:
         if raw is None or (isinstance(raw, str) and raw.strip().lower() in (_NOTHING if self.words else ("",))):

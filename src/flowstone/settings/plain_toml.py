@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+_SPACE = " \t"  # nothing else is white space inside of a line of TOML
 
 
 def parse_plain(content: bytes) -> dict[str, object] | None:
@@ -17,7 +18,7 @@ def parse_plain(content: bytes) -> dict[str, object] | None:
         return None
     document: dict[str, object] = {}
     table = document
-    for line in map(str.strip, lines):
+    for line in (line.strip(_SPACE) for line in lines):
         if not line or (line.startswith("#") and line.isprintable()):
             continue
         opened = _open_table(document, line) if line.startswith("[") else _assign(table, line)
@@ -46,7 +47,7 @@ def _open_table(document: dict[str, object], line: str) -> dict[str, object] | N
 
 def _assign(table: dict[str, object], line: str) -> dict[str, object] | None:
     key, equals, value = line.partition("=")
-    key, value = key.strip(), value.strip()
+    key, value = key.strip(_SPACE), value.strip(_SPACE)
     quoted = len(value) >= 2 and value[0] == value[-1] == '"'
     if not equals or not key or not _BARE.issuperset(key) or key in table or not quoted:
         return None

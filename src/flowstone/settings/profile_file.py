@@ -12,7 +12,7 @@ from typing import Any
 import tomlkit
 
 from flowstone.exceptions import ConfigurationError
-from flowstone.settings.current import reload_settings
+from flowstone.settings.current import forget_settings
 from flowstone.settings.names import find_setting
 from flowstone.settings.profiles import DEFAULT_PROFILE, no_such_profile, parse_profiles
 from flowstone.settings.setting import Setting
@@ -134,7 +134,7 @@ def changing_profiles(path: str) -> Iterator[ProfileFile]:
         file = ProfileFile(_load(path), path)
         yield file
         _publish(path, file.content())
-        reload_settings()
+        forget_settings()
     finally:
         os.close(descriptor)
 
@@ -146,6 +146,7 @@ def _load(path: str) -> tomlkit.TOMLDocument:
     except FileNotFoundError:
         document = tomlkit.document()
         document["active"] = DEFAULT_PROFILE
+        document["profiles"] = {DEFAULT_PROFILE: {}}
         return document
     parse_profiles(content, path)  # the same words for the same faults as when it is read
     return tomlkit.parse(content)

@@ -25,8 +25,9 @@ class Profiles:
         self.tables = tables
 
     def names(self) -> list[str]:
-        """Return the names of all profiles; there is always at least the default one."""
-        return list(self.tables) or [DEFAULT_PROFILE]
+        """Return the names of all profiles, of which the one in use may have no table if it is the default one."""
+        bare = self.active in (None, DEFAULT_PROFILE) and DEFAULT_PROFILE not in self.tables
+        return [DEFAULT_PROFILE, *self.tables] if bare else list(self.tables)
 
     def table(self, name: str) -> Mapping[str, object]:
         """Return what the profile `name` sets; raises ConfigurationError if there is no such profile."""

@@ -76,8 +76,8 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
     """Read environment variables; an empty one counts as not set."""
     return Layer(
         (name, text, Origin("env", f"the environment variable {name}"))
-        for name, text in environ.items()
-        if text and name.startswith(PREFIX) and not is_foreign(name)
+        for name in environ
+        if name.startswith(PREFIX) and not is_foreign(name) and (text := environ.get(name))
     )
 
 
