@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowstone.fingerprints import encoders
 from flowstone.fingerprints.base import CodePart, Fingerprint, Unresolved
 from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY, Boundary
 from flowstone.fingerprints.code import code_fingerprint
@@ -16,3 +17,5 @@ __all__ = [
     "code_fingerprint",
     "source_fingerprint",
 ]
+
+encoders.register()

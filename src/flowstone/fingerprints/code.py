@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowstone.fingerprints.base import Fingerprint
 from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY, Boundary
-from flowstone.fingerprints.source import source_fingerprint
+from flowstone.fingerprints.kept import Kept
+from flowstone.fingerprints.walk import Walk
+
+_kept: dict[Boundary, Kept] = {}
 
 
-def code_fingerprint(fn: object, boundary: Boundary = DEFAULT_BOUNDARY) -> Fingerprint:
-    """Return the fingerprint of `fn`'s own code and of the user's own code that it can reach."""
-    return source_fingerprint(fn)
+def code_fingerprint(fn: Any, boundary: Boundary | None = None) -> Fingerprint:
+    """Return the fingerprint of `fn`'s own code and of all code of the user's own that it can reach.
+
+    `boundary` says what the user's own is. Names are resolved as they are now; what cannot be followed is listed in
+    `unresolved`. Raises nothing for code it cannot read: that counts by its bytecode.
+    """
+    boundary = boundary or DEFAULT_BOUNDARY
+    kept = _kept.get(boundary)
+    if kept is None:
+        kept = _kept.setdefault(boundary, Kept())
+    found = kept.get(fn)
+    if found is None:
+        walk = Walk(fn, boundary, reach=True)
+        found = kept.keep(fn, walk.fingerprint(), walk.guard)
+    return found

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
+from typing import Any
 
-from flowstone.fingerprints.base import CodePart, Fingerprint
+from flowstone.fingerprints.base import Fingerprint
+from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY
+from flowstone.fingerprints.kept import Kept
+from flowstone.fingerprints.walk import Walk
+
+_kept = Kept()
 
 
-def source_fingerprint(fn: object) -> Fingerprint:
-    """Return the fingerprint of `fn`'s own code, normalised."""
-    import ast
-    import inspect
-    import textwrap
+def source_fingerprint(fn: Any) -> Fingerprint:
+    """Return the fingerprint of `fn`'s own code, normalised, with the values it carries: defaults and closure.
 
-    code = fn.__code__  # type: ignore[attr-defined]
-    try:
-        text = ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(code))))
-    except (OSError, TypeError, SyntaxError):
-        text = repr((code.co_code, code.co_consts, code.co_names))
-    digest = hashlib.sha256(text.encode()).digest()
-    name = getattr(fn, "__qualname__", repr(fn))
-    return Fingerprint(digest, [CodePart(name, "function", digest.hex(), file=code.co_filename, line=code.co_firstlineno, text=text)])
+    Comments, layout and the options of flowstone's decorators do not count. Functions in its closure or behind
+    `functools.wraps` count by their own code in turn; names it reads do not.
+    """
+    found = _kept.get(fn)
+    if found is None:
+        walk = Walk(fn, DEFAULT_BOUNDARY, reach=False)
+        found = _kept.keep(fn, walk.fingerprint(), walk.guard)
+    return found

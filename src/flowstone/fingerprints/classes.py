@@ -1,0 +1,271 @@
+"""The nodes of classes: their source where it can be had and believed, and what they are at run time.
+
+A class keeps no code object of its own body. So its text is believed where the code of its methods was compiled from it; what can
+be seen at run time counts beside it: bases, plain values, members of enums, defaults of fields, and methods put in from elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from types import CellType, FunctionType
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from flowstone.fingerprints.analysis import Analysis, analyse_class
+from flowstone.fingerprints.names import code_name, public_name
+from flowstone.fingerprints.nodes import Node, leaf
+from flowstone.fingerprints.reach import Context, follow
+from flowstone.fingerprints.refs import SUPER
+from flowstone.hashing import combine
+
+if TYPE_CHECKING:
+    from flowstone.fingerprints.texts import Place, Text
+    from flowstone.fingerprints.walk import Walk
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
+_INSIDE = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__", "fn")  # where descriptors keep their functions
+_DATACLASS_FLAGS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+_FIELD_FLAGS = ("init", "repr", "hash", "compare", "kw_only")
+
+
+class ClassText:
+    """The analysis of a class's source, and which functions stand in it."""
+
+    __slots__ = ("analysis", "first", "last", "text")
+
+    def __init__(self, analysis: Analysis, text: Text, first: int, last: int) -> None:
+        self.analysis = analysis
+        self.text = text
+        self.first = first
+        self.last = last
+
+    def includes(self, fn: FunctionType) -> bool:
+        code = fn.__code__
+        return (
+            code.co_filename == self.text.filename
+            and self.first <= code.co_firstlineno <= self.last
+            and self.text.holds(code)
+        )
+
+
+class _Kept:
+    """Class texts by the identity of the class, with the state of its functions then."""
+
+    by_class: dict[int, tuple[ref[type], tuple[int, ...], ClassText | None]] = {}
+
+
+def module_of(kind: type) -> str:
+    """Return the module a class was made in; `exec` without a `__name__` makes it seem a builtin."""
+    module = kind.__module__
+    made_in_python = bool(kind.__flags__ & (1 << 9))
+    return "" if module == "builtins" and made_in_python else module
+
+
+def class_node(walk: Walk, kind: type) -> Node:
+    """Return the node of a class of the user's own."""
+    found = class_text(kind)
+    node = walk.node_for(kind, class_digest(kind))
+    if found is not None:
+        file, line, text = found.analysis.file, found.analysis.line, found.analysis.show
+    else:
+        file, line, text = "", 0, lambda: f"<{kind.__qualname__}: no source, counted by its attributes>"
+    walk.part(code_name(kind), "class", node.own, file=file, line=line, text=text)
+    walk.guard.whole(vars(kind))
+    walk.guard.attribute(kind, "__bases__", kind.__bases__)
+    walk.later(lambda: _expand(walk, node, kind, found))
+    return node
+
+
+def class_digest(kind: type) -> bytes:
+    """Return what a class says by itself, without what it refers to."""
+    found = class_text(kind)
+    if found is not None:
+        return found.analysis.digest
+    annotations = vars(kind).get("__annotations__") or {}
+    written = [(name, _annotation(note).encode("utf-8", "surrogatepass")) for name, note in annotations.items()]
+    return combine("class by attributes", [("name", kind.__name__.encode("utf-8", "surrogatepass")), *written])
+
+
+def _annotation(note: object) -> str:
+    return note if isinstance(note, str) else public_name(note) if isinstance(note, type) else type(note).__qualname__
+
+
+def _expand(walk: Walk, node: Node, kind: type, found: ClassText | None) -> None:
+    name = code_name(kind)
+    for place, base in enumerate(kind.__bases__):
+        node.edges[f"base {place}"] = walk.target(base, code_name(base), "class", name)
+    if type(kind) is not type:
+        node.edges["metaclass"] = walk.target(type(kind), code_name(type(kind)), "class", name)
+    if found is not None and walk.reach:
+        refs = tuple(ref for ref in found.analysis.refs if ref[0] != SUPER)  # the bases count as a whole already
+        follow(walk, node, refs, Context(name, _namespace(kind), _cells(kind, found), kind))
+    for attribute, entry in sorted(vars(kind).items()):
+        target = _attribute(walk, kind, found, attribute, entry, name)
+        if target is not None:
+            node.edges[f"attribute {attribute}"] = target
+    for fact, value in _facts(kind):
+        node.edges[fact] = walk.target(value, f"{name} {fact}", "global", name, listed=False)
+
+
+def _attribute(
+    walk: Walk, kind: type, found: ClassText | None, attribute: str, entry: object, where: str
+) -> Node | bytes | None:
+    """Return what an entry of a class's namespace adds to its text: plain values, and functions that are not in it."""
+    functions = list(functions_in(entry))
+    if functions:
+        if found is not None and all(found.includes(fn) for fn in functions):
+            for fn in functions:
+                walk.guard.function(fn)
+            return None
+        if _is_generated(kind, functions):
+            return None
+        return member_target(walk, kind, attribute, entry, kind, where)
+    if attribute.startswith("__") or (_is_enum(kind) and attribute.startswith("_")):
+        return None
+    if type(entry) in _PLAIN:
+        return walk.target(entry, f"{where}.{attribute}", "global", where, listed=False)
+    return None if found is not None else leaf("attribute", public_name(type(entry)))
+
+
+def functions_in(entry: object) -> Iterator[FunctionType]:
+    """Give the Python functions that an entry of a class's namespace consists of."""
+    if isinstance(entry, FunctionType):
+        yield entry
+        return
+    if isinstance(entry, (type, *_PLAIN)):
+        return
+    for name in _INSIDE:
+        inner = (
+            getattr(entry, name, None) if name in dir(type(entry)) or name in getattr(entry, "__dict__", ()) else None
+        )
+        if inner is not None and inner is not entry:
+            yield from functions_in(inner)
+
+
+def _is_generated(kind: type, functions: list[FunctionType]) -> bool:
+    """Whether these were written by `dataclass`, `attrs`, `namedtuple` and the like, from what counts already."""
+    for fn in functions:
+        file = fn.__code__.co_filename
+        by_name = file == "<string>" and ("__dataclass_fields__" in vars(kind) or "_fields" in vars(kind))
+        if not (by_name or file.startswith(("<attrs generated", "<namedtuple", "namedtuple_"))):
+            return fn.__globals__.get("__name__") in sys.stdlib_module_names
+    return True
+
+
+def _is_enum(kind: type) -> bool:
+    return "_member_map_" in vars(kind)
+
+
+def _facts(kind: type) -> Iterator[tuple[str, object]]:
+    """Give what the machinery of the standard library keeps of a class's body, in a form that all versions share."""
+    namespace: Mapping[str, Any] = vars(kind)
+    if _is_enum(kind):
+        yield "members", [(name, member._value_) for name, member in namespace["_member_map_"].items()]
+    if "_fields" in namespace and issubclass(kind, tuple):
+        yield "fields", namespace["_fields"]
+        yield "field defaults", namespace.get("_field_defaults", {})
+    if "__dataclass_fields__" in namespace:
+        parameters = namespace["__dataclass_params__"]
+        yield "dataclass", [(flag, getattr(parameters, flag, None)) for flag in _DATACLASS_FLAGS]
+        for name, field in namespace["__dataclass_fields__"].items():
+            flags = [(flag, str(getattr(field, flag, None))) for flag in _FIELD_FLAGS]
+            yield f"field {name}", [flags, *_given(field.default), "or", *_given(field.default_factory)]
+
+
+def _given(value: object) -> list[object]:
+    return [] if type(value).__qualname__ == "_MISSING_TYPE" else [value]
+
+
+def _namespace(kind: type) -> Mapping[str, object]:
+    for entry in vars(kind).values():
+        for fn in functions_in(entry):
+            if fn.__module__ == kind.__module__ and fn.__code__.co_qualname.startswith(kind.__qualname__):
+                return fn.__globals__
+    return vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}
+
+
+def _cells(kind: type, found: ClassText) -> dict[str, CellType]:
+    cells: dict[str, CellType] = {}
+    for entry in vars(kind).values():
+        for fn in functions_in(entry):
+            if found.includes(fn):
+                cells.update(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
+    return cells
+
+
+def member_target(walk: Walk, kind: type, name: str, entry: object, owner: type, where: str) -> Node | bytes | None:
+    """Return what stands for one entry of a class's namespace, looked up on `owner`."""
+    if isinstance(entry, FunctionType):
+        return walk.method(entry, owner)
+    functions = list(functions_in(entry))
+    if not functions:
+        if type(entry) in _PLAIN or isinstance(entry, type):
+            return walk.target(entry, f"{code_name(kind)}.{name}", "global", where, listed=False)
+        return walk.target(type(entry), code_name(type(entry)), "class", where)
+    node = walk.node_for(entry, leaf("member", public_name(type(entry))))
+    for place, fn in enumerate(functions):
+        node.edges[str(place)] = walk.method(fn, owner)
+    return node
+
+
+# sources
+
+
+def class_text(kind: type) -> ClassText | None:
+    """Return the source of a class, if there is one that its methods were compiled from."""
+    functions = [fn for entry in vars(kind).values() for fn in functions_in(entry)]
+    state = tuple(id(fn.__code__) for fn in functions)
+    kept = _Kept.by_class.get(id(kind))
+    if kept is not None and kept[0]() is kind and kept[1] == state:
+        return kept[2]
+    found = _find_text(kind, [fn for fn in functions if _is_written_in(fn, kind)])
+    key = id(kind)
+    _Kept.by_class[key] = (ref(kind, lambda _: _Kept.by_class.pop(key, None)), state, found)
+    return found
+
+
+def _is_written_in(fn: FunctionType, kind: type) -> bool:
+    return fn.__code__.co_qualname == f"{kind.__qualname__}.{fn.__code__.co_name}"
+
+
+def _find_text(kind: type, functions: list[FunctionType]) -> ClassText | None:
+    from flowstone.fingerprints.texts import texts_of
+
+    module = sys.modules.get(kind.__module__)
+    namespace = functions[0].__globals__ if functions else vars(module) if module is not None else {}
+    filename = functions[0].__code__.co_filename if functions else getattr(module, "__file__", None)
+    if not isinstance(filename, str):
+        return None
+    for text in texts_of(filename, namespace):
+        try:
+            places = text.class_places(kind.__qualname__)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for place in reversed(places):
+            found = _class_text(kind, text, place, namespace)
+            if found is not None and (found.includes(functions[0]) if functions else _fits(kind, place)):
+                return found
+    return None
+
+
+def _class_text(kind: type, text: Text, place: Place, namespace: Mapping[str, object]) -> ClassText | None:
+    analysis = analyse_class(text, place, namespace)
+    if analysis is None:
+        return None
+    return ClassText(analysis, text, place.node.lineno, place.node.end_lineno or place.node.lineno)
+
+
+def _fits(kind: type, place: Place) -> bool:
+    """Whether a class without methods may come from this place: by its first line, or by the names it annotates."""
+    first = vars(kind).get("__firstlineno__")
+    if first is not None:
+        decorators = place.node.decorator_list  # type: ignore[union-attr]
+        return first == (decorators[0].lineno if decorators else place.node.lineno)
+    import ast
+
+    body = place.node.body
+    annotated = {
+        item.target.id for item in body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }  # type: ignore[union-attr]
+    return annotated == set(vars(kind).get("__annotations__") or ())
