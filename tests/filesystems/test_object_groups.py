@@ -42,7 +42,7 @@ def prepared(lab: Lab) -> ObjectStorage:
     for key, value in OLD.items():
         if value is not None:
             storage.put(key, [value])
-    storage._client.requests.clear()
+    storage.client.requests.clear()
     return storage
 
 
@@ -56,7 +56,7 @@ def listed(storage: ObjectStorage) -> dict[str, int]:
 
 
 def leftovers(storage: ObjectStorage) -> list[str]:
-    return [version.path for version in storage._client.list("") if version.path.startswith(".flowstone")]
+    return [version.path for version in storage.client.list("") if version.path.startswith(".flowstone")]
 
 
 # --- the plain case
@@ -72,7 +72,7 @@ def test_a_published_group_is_there_and_leaves_nothing_else(lab: Lab, prepared: 
 def test_a_single_record_costs_one_request(prepared: ObjectStorage) -> None:
     prepared.publish([("a", [b"1"])])
     prepared.put("b", [b"2"])
-    assert [doing for doing, _ in prepared._client.requests] == ["write", "write"]
+    assert [doing for doing, _ in prepared.client.requests] == ["write", "write"]
 
 
 def test_once_published_a_member_is_read_with_one_request(lab: Lab, prepared: ObjectStorage) -> None:
@@ -81,7 +81,7 @@ def test_once_published_a_member_is_read_with_one_request(lab: Lab, prepared: Ob
     reader.get("a")
     reader.stamp("b")
     reader.head("c", 3)
-    assert len(reader._client.requests) == 3
+    assert len(reader.client.requests) == 3
 
 
 def test_the_last_of_two_blobs_under_one_key_counts(lab: Lab) -> None:
@@ -97,7 +97,7 @@ def test_members_may_be_empty_or_of_many_parts(lab: Lab) -> None:
 def test_a_large_member_is_sent_once_and_stays_behind_its_pointer(lab: Lab, prepared: ObjectStorage) -> None:
     large = bytes(PLAIN_MOST + 1)
     prepared.publish([("a", [large]), ("b", [b"small"])])
-    assert [path for doing, path in prepared._client.requests if doing in ("write", "replace") and path == "a"] == [
+    assert [path for doing, path in prepared.client.requests if doing in ("write", "replace") and path == "a"] == [
         "a",  # the pointer that waits for the verdict
         "a",  # the pointer that does not
     ]
@@ -131,7 +131,7 @@ def test_killed_at_any_step_a_group_is_whole_or_absent_for_everybody(
     for step in itertools.count():
         seed(lab)
         writer = lab()
-        writer._client.kill_at(step, done=done)
+        writer.client.kill_at(step, done=done)
         try:
             writer.publish(GROUP)
         except killed:
@@ -153,8 +153,8 @@ def seed(lab: Lab) -> None:
 
 def wipe(lab: Lab) -> None:
     storage = lab()
-    for version in list(storage._client.list("")):
-        storage._client.delete(version.path)
+    for version in list(storage.client.list("")):
+        storage.client.delete(version.path)
 
 
 def check_after_death(lab: Lab, hand: Hand) -> dict[str, bytes | None]:
@@ -185,7 +185,7 @@ def test_a_sweep_alone_finishes_what_a_dead_writer_left(lab: Lab, done: bool, ki
     for step in itertools.count():
         seed(lab)
         writer = lab()
-        writer._client.kill_at(step, done=done)
+        writer.client.kill_at(step, done=done)
         try:
             writer.publish(GROUP)
         except killed:
@@ -197,7 +197,7 @@ def test_a_sweep_alone_finishes_what_a_dead_writer_left(lab: Lab, done: bool, ki
         assert read(lab()) == state
         lab().sweep(older_than=-1.0)
         assert leftovers(lab()) == []
-        plain = {version.path: version.size for version in lab()._client.list("")}
+        plain = {version.path: version.size for version in lab().client.list("")}
         assert {key: plain[key] for key, value in state.items() if value is not None} == listed(lab())
         wipe(lab)
 
@@ -212,7 +212,7 @@ def test_a_value_written_while_the_group_was_prepared_outlives_the_group(
             raise killed
 
     written: list[object] = []
-    prepared._client.before = meddle
+    prepared.client.before = meddle
     with pytest.raises(killed):
         prepared.publish(GROUP)
     assert written
@@ -238,7 +238,7 @@ def test_a_sweep_leaves_the_living_alone(lab: Lab, prepared: ObjectStorage) -> N
     def sweep_now(number: int, doing: str, path: str) -> None:
         swept.append(lab().sweep(older_than=60.0))
 
-    prepared._client.before = sweep_now
+    prepared.client.before = sweep_now
     prepared.publish(GROUP)
     assert read(lab()) == NEW
     assert all(report.removed == 0 and report.finished == 0 for report in swept)
@@ -258,8 +258,8 @@ def test_a_reader_between_any_two_steps_sees_all_or_none_and_never_goes_back(lab
             seen.append(read(reader))
             assert listed(reader) == {key: len(value) for key, value in seen[-1].items() if value is not None}
 
-    prepared._client.before = look
-    prepared._client.after = look
+    prepared.client.before = look
+    prepared.client.after = look
     prepared.publish(GROUP)
     assert seen == [state for state in seen if state == OLD] + [state for state in seen if state == NEW]
     assert seen[0] == OLD
@@ -272,7 +272,7 @@ def test_a_reader_overtaken_at_any_of_its_steps_never_sees_new_then_old(lab: Lab
     seed(lab)
     counting = lab()
     counting.publish(GROUP)
-    total = len(counting._client.requests)
+    total = len(counting.client.requests)
     for step in range(total):
         for turn in itertools.count():
             wipe(lab)
@@ -301,8 +301,8 @@ def overtake(lab: Lab, step: int, turn: int, order: str) -> bool:
             go.set()
             assert finished.wait(10)
 
-    writer._client.before = stop
-    reader._client.before = let_go
+    writer.client.before = stop
+    reader.client.before = let_go
     thread = threading.Thread(target=publish)
     thread.start()
     assert stopped.wait(10)
@@ -330,10 +330,10 @@ def test_two_groups_with_the_same_keys_end_as_one_of_them(lab: Lab, pause: int, 
             second.publish([(key, [value + b" of the second"]) for key, value in NEW.items()])
             states.append(read(lab()))
 
-    first._client.before = interrupt
+    first.client.before = interrupt
     first.publish(GROUP)
     of_second = {key: value + b" of the second" for key, value in NEW.items()}
-    committed = next(step for step, (doing, path) in enumerate(first._client.requests) if path.endswith("/verdict"))
+    committed = next(step for step, (doing, path) in enumerate(first.client.requests) if path.endswith("/verdict"))
     assert states in ([], [of_second])
     assert read(lab()) == (of_second if states and committed < pause else NEW)
 
@@ -374,7 +374,7 @@ def test_a_writer_who_was_set_aside_while_asleep_does_not_believe_it_published(
             assert read(reader) == OLD
             assert reader._groups._verdicts != {}
 
-    prepared._client.before = sleep_before_the_verdict
+    prepared.client.before = sleep_before_the_verdict
     prepared.publish(GROUP)
     assert read(lab()) == NEW
     assert read(reader) == NEW
@@ -387,7 +387,7 @@ def test_a_write_or_delete_of_a_key_on_its_way_counts_as_later(lab: Lab, prepare
             assert lab().delete("b") is False, "nobody sees it yet"
             assert lab().delete("c") is True
 
-    prepared._client.before = meddle
+    prepared.client.before = meddle
     prepared.publish(GROUP)
     assert read(lab()) == {"a": b"single", "b": NEW["b"], "c": None}
 
@@ -402,7 +402,7 @@ def test_create_only_wins_where_a_group_is_not_yet_visible_and_loses_where_it_is
             outcomes.append(lab().put("b", [b"created"], "create-only"))
             outcomes.append(lab().put("a", [b"created"], "create-only"))
 
-    prepared._client.before = create
+    prepared.client.before = create
     prepared.publish(GROUP)
     assert outcomes[0] is not None
     assert outcomes[1] is None
@@ -423,11 +423,11 @@ def faults(lab: Lab, *, applied: bool) -> Iterator[tuple[int, ObjectStorage]]:
                 raise StoreError("the network is down")
 
         if applied:
-            writer._client.after = fail
+            writer.client.after = fail
         else:
-            writer._client.before = fail
+            writer.client.before = fail
         yield step, writer
-        if len(writer._client.requests) <= step:
+        if len(writer.client.requests) <= step:
             return
 
 
@@ -450,17 +450,17 @@ def test_a_failed_request_means_all_or_an_error_and_nothing(lab: Lab, applied: b
 
 
 def test_a_lost_answer_that_made_the_client_ask_again_changes_nothing(lab: Lab, prepared: ObjectStorage) -> None:
-    prepared._client.repeats = True
+    prepared.client.repeats = True
     prepared.publish(GROUP)
     assert read(lab()) == NEW
-    groups = {path.split("/")[2] for _, path in prepared._client.requests if path.startswith(".flowstone/groups")}
+    groups = {path.split("/")[2] for _, path in prepared.client.requests if path.startswith(".flowstone/groups")}
     assert len(groups) == 1, "it needed a second attempt"
     assert leftovers(lab()) == []
 
 
 def test_a_create_only_write_that_was_asked_twice_has_won(lab: Lab) -> None:
     storage = lab()
-    storage._client.repeats = True
+    storage.client.repeats = True
     assert storage.put("a", [b"1"], "create-only") == storage.stamp("a")
     assert lab().put("a", [b"2"], "create-only") is None
     assert read(lab(), "a") == {"a": b"1"}
@@ -468,7 +468,7 @@ def test_a_create_only_write_that_was_asked_twice_has_won(lab: Lab) -> None:
 
 def reborn(storage: ObjectStorage) -> ObjectStorage:
     """Return the storage with its memory of verdicts, but with requests that work."""
-    storage._client.before = storage._client.after = lambda number, doing, path: None
+    storage.client.before = storage.client.after = lambda number, doing, path: None
     return storage
 
 
@@ -477,7 +477,7 @@ def test_when_the_store_stays_down_the_error_says_that_the_outcome_is_open(lab: 
         if path.endswith("/verdict"):
             raise StoreError("the network is down")
 
-    prepared._client.before = fail
+    prepared.client.before = fail
     with pytest.raises(StoreError, match="together or not at all"):
         prepared.publish(GROUP)
     assert read(lab()) == OLD
@@ -493,7 +493,7 @@ def test_a_reader_who_may_not_write_still_reads_what_a_dead_writer_left(
         verdict = next(step for step, (_, path) in enumerate(requests_of_publish(lab)) if path.endswith("/verdict"))
         wipe(lab)
         seed(lab)
-        writer._client.kill_at(verdict, done=verdict_given)
+        writer.client.kill_at(verdict, done=verdict_given)
         with pytest.raises(killed):
             writer.publish(GROUP)
         reader = lab(clock=hand)
@@ -502,7 +502,7 @@ def test_a_reader_who_may_not_write_still_reads_what_a_dead_writer_left(
             if doing in ("write", "create", "replace", "delete", "copy"):
                 raise StoreError("not allowed")
 
-        reader._client.before = refuse
+        reader.client.before = refuse
         for _ in range(3):
             assert read(reader) == (NEW if verdict_given else OLD)
             hand.now += 31.0
@@ -511,14 +511,14 @@ def test_a_reader_who_may_not_write_still_reads_what_a_dead_writer_left(
 def requests_of_publish(lab: Lab) -> list[tuple[str, str]]:
     writer = lab()
     writer.publish(GROUP)
-    return writer._client.requests
+    return writer.client.requests
 
 
 def test_a_pointer_whose_bytes_are_gone_is_a_miss_and_can_be_written_over(lab: Lab) -> None:
     storage = lab()
     storage.publish([("a", [bytes(PLAIN_MOST + 1)]), ("b", [b"small"])])
     (payload,) = [path for path in leftovers(storage) if "/new-" in path]
-    storage._client.delete(payload)
+    storage.client.delete(payload)
     assert lab().get("a") is None
     assert lab().put("a", [b"again"]) is not None
     assert lab().get("a").data == b"again"  # type: ignore[union-attr]
@@ -552,7 +552,7 @@ def test_bytes_that_look_like_a_pointer_are_bytes(lab: Lab, how: str) -> None:
 def test_any_bytes_of_the_size_of_a_pointer_are_bytes(lab: Lab) -> None:
     storage = lab()
     for data in (b"x" * POINTER_SIZE, MAGIC.ljust(POINTER_SIZE, b"{"), MAGIC + b"[]".ljust(POINTER_SIZE - len(MAGIC))):
-        storage._client.put("a", [data])  # as if it had come there without us
+        storage.client.put("a", [data])  # as if it had come there without us
         assert storage.get("a").data == data  # type: ignore[union-attr]
         storage.publish([("a", [b"new"]), ("b", [data])])
         assert storage.get("b").data == data  # type: ignore[union-attr]
@@ -565,5 +565,5 @@ def test_a_pointer_leads_nowhere_but_to_the_groups(lab: Lab, path: str) -> None:
     forged = Pointer("", pending=False, new=(path, 3)).encode()  # type: ignore[arg-type]
     assert Pointer.decode(forged) is None
     storage = lab()
-    storage._client.put("k", [forged])
+    storage.client.put("k", [forged])
     assert storage.get("k").data == forged  # type: ignore[union-attr]

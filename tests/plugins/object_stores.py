@@ -93,6 +93,9 @@ class LabClient(ObjectClient):
         self.after(number, doing, path)
         return answer
 
+    def hurried(self, timeout: float) -> LabClient:
+        return self
+
     def kill_at(self, step: int, *, done: bool) -> None:
         """Die at request number `step`, before the store has seen it or after it has been `done`."""
 
@@ -115,7 +118,7 @@ def memory_address() -> MemoryAddress:
 
 @pytest.fixture
 def lab(memory_address: MemoryAddress) -> Callable[..., ObjectStorage]:
-    """Make storages that share one store in memory; each has a LabClient of its own as `_client`."""
+    """Make storages that share one store in memory; each has a LabClient of its own as `client`."""
 
     def make(*, patience: float = 30.0, workers: int = 1, clock: Callable[[], float] | None = None) -> ObjectStorage:
         storage = ObjectStorage.over(LabClient(memory_address), patience=patience, conditions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
@@ -70,6 +71,12 @@ class ObjectAddress:
         self.retries = retries
         self.endpoint = _endpoint(self.service, self.options, variables)
         self.account = account or _account(self.service, self.options, variables)
+
+    def with_timeout(self, timeout: float) -> ObjectAddress:
+        """Return the same place with another timeout."""
+        other = copy(self)
+        other.timeout = timeout
+        return other
 
     @property
     def url(self) -> str:

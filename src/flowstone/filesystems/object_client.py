@@ -83,6 +83,10 @@ class ObjectClient:
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.address,)
 
+    def hurried(self, timeout: float) -> ObjectClient:
+        """Return a client of the same place that gives requests up after `timeout` seconds at most."""
+        return self if timeout >= self.address.timeout else ObjectClient(self.address.with_timeout(timeout))
+
     # --- reading
 
     def get(self, path: str) -> Found | None:

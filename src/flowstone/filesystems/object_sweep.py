@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from flowstone.filesystems.base import INTERNAL_PREFIX, SweepReport
+from flowstone.filesystems.base import SweepReport
 from flowstone.filesystems.object_client import ObjectClient, Version
 from flowstone.filesystems.object_groups import ABORTED, COMMITTED, Groups
 from flowstone.filesystems.object_pointer import GROUPS, POINTER_SIZE, Pointer
 from flowstone.filesystems.object_probe import PROBES, server_time
-
-LOCKS: Final = f"{INTERNAL_PREFIX}/locks"
+from flowstone.locking.objects import LOCKS
 
 
 class _Count:

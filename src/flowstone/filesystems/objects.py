@@ -23,6 +23,7 @@ from flowstone.filesystems.object_groups import Groups, Moved
 from flowstone.filesystems.object_pointer import POINTER_SIZE, Pointer, Target, looks_like_pointer
 from flowstone.filesystems.object_probe import honours_conditions
 from flowstone.filesystems.object_sweep import sweep
+from flowstone.locking.objects import ObjectLockManager
 
 if TYPE_CHECKING:
     from flowstone.locking.base import LockManager
@@ -62,7 +63,7 @@ class ObjectStorage(Storage):
         self._begin(ObjectClient(ObjectAddress(url, options, timeout=timeout, retries=retries)))
 
     def _begin(self, client: ObjectClient, *, patience: float = 30.0, conditions: bool | None = None) -> None:
-        self._client = client
+        self.client = client
         self._groups = Groups(client, patience=patience)
         self._patience = patience
         self._conditions = conditions
@@ -79,14 +80,14 @@ class ObjectStorage(Storage):
         return storage
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._client.address.url!r})"
+        return f"{type(self).__name__}({self.client.address.url!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self._client, self._patience, self._conditions)
+        return _rebuild, (type(self), self.client, self._patience, self._conditions)
 
     @property
     def identity(self) -> str:
-        return self._client.address.identity
+        return self.client.address.identity
 
     # --- coordination
 
@@ -94,7 +95,7 @@ class ObjectStorage(Storage):
     def coordinates(self) -> bool:  # type: ignore[override]  # known only when the server has been tried
         """Whether conditional writes work here; tried at the first question, which raises StoreError if it cannot."""
         if self._conditions is None:
-            self._conditions = honours_conditions(self._client)
+            self._conditions = honours_conditions(self.client)
         return self._conditions
 
     @property
@@ -106,13 +107,13 @@ class ObjectStorage(Storage):
         """Raise ConfigurationError if the server ignores the conditions of writes."""
         if not self.coordinates:
             raise ConfigurationError(
-                f"{self._client.address.url} cannot coordinate: its server accepts a conditional write whose condition "
+                f"{self.client.address.url} cannot coordinate: its server accepts a conditional write whose condition "
                 "does not hold. Use a lock manager of another kind, READ_COMMITTED isolation, or another server."
             )
 
     def natural_lock_manager(self) -> LockManager | None:
         """Return leases kept in the store itself; the first use raises ConfigurationError if it cannot coordinate."""
-        return None
+        return ObjectLockManager(self)
 
     def compare_and_swap(self, key: str, parts: Sequence[Buffer], stamp: Stamp | None) -> Stamp | None:
         """Write a blob if the one there has this stamp (None: if there is none); return the new stamp, else None."""
@@ -124,14 +125,14 @@ class ObjectStorage(Storage):
         if seen is None or seen.stamp != stamp:
             return None
         parts, target = self._disguised(path, parts)
-        version = self._client.swap(path, parts, seen.there)
+        version = self.client.swap(path, parts, seen.there)
         return None if version is None else _stamp(version, target)
 
     # --- reading
 
     def get(self, key: str) -> Blob | None:
         path = self._path(key)
-        found = self._client.get(path)
+        found = self.client.get(path)
         if found is None:
             return None
         if found.version.size != POINTER_SIZE:
@@ -143,13 +144,13 @@ class ObjectStorage(Storage):
                 return None
             if seen.data is not None:
                 return Blob(seen.data, seen.stamp)
-            payload = self._client.get(seen.path)
+            payload = self.client.get(seen.path)
             if payload is not None:
                 return Blob(payload.data, seen.stamp)
             if seen.there.is_same(missed):
                 return None  # the pointer dangles: its bytes were removed and it was not
             missed = seen.there
-            found = self._client.get(path)
+            found = self.client.get(path)
             if found is None:
                 return None
         raise _restless(path)
@@ -160,16 +161,16 @@ class ObjectStorage(Storage):
 
     def head(self, key: str, size: int) -> bytes | None:
         path = self._path(key)
-        found = self._client.get_start(path, max(size, 1))
+        found = self.client.get_start(path, max(size, 1))
         if found is not None and found.version.size == POINTER_SIZE:
             seen = self._look(path)
             if seen is None or seen.path != path:
-                found = None if seen is None else self._client.get_start(seen.path, max(size, 1))
+                found = None if seen is None else self.client.get_start(seen.path, max(size, 1))
         return None if found is None else bytes(found.data[:size])
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the entries, a page of the listing at a time; when a blob was last used is not known here."""
-        for version in self._client.list(prefix.rpartition("/")[0]):
+        for version in self.client.list(prefix.rpartition("/")[0]):
             key = version.path
             if key.startswith(INTERNAL_PREFIX) or not key.startswith(prefix):
                 continue
@@ -188,7 +189,7 @@ class ObjectStorage(Storage):
         if mode == WriteMode.CREATE_ONLY:
             return self._create(path, parts)
         parts, target = self._disguised(path, parts)
-        return _stamp(self._client.put(path, parts), target)
+        return _stamp(self.client.put(path, parts), target)
 
     def publish(self, group: Sequence[tuple[str, Sequence[Buffer]]]) -> None:
         """Write all blobs of the group so that readers see all of them or none; `object_groups` tells how.
@@ -207,9 +208,9 @@ class ObjectStorage(Storage):
         seen = self._look(path)
         if seen is None:
             return False
-        self._client.delete(path)
+        self.client.delete(path)
         if seen.path != path:
-            self._client.delete(seen.path)
+            self.client.delete(seen.path)
         return True
 
     def sweep(self, older_than: float = _DAY) -> SweepReport:
@@ -218,13 +219,13 @@ class ObjectStorage(Storage):
         Only what is older than `older_than` seconds is touched. A group whose writer sleeps longer than that between
         its preparation and its verdict could lose its records, so keep it far above any pause of a process.
         """
-        return sweep(self._client, self._groups, older_than)
+        return sweep(self.client, self._groups, older_than)
 
     def read_path(self, path: str) -> bytes:
         """Return the bytes under `path`; raise StoreError if there are none."""
         blob = self.get(path)
         if blob is None:
-            raise StoreError(f"There is nothing at {path!r} in {self._client.address.url}.")
+            raise StoreError(f"There is nothing at {path!r} in {self.client.address.url}.")
         return bytes(blob.data)
 
     def write_path(self, path: str, content: bytes) -> None:
@@ -235,19 +236,19 @@ class ObjectStorage(Storage):
 
     def _path(self, key: str) -> str:
         check_key(key)
-        prefix = self._client.address.prefix
+        prefix = self.client.address.prefix
         if len(prefix.encode()) + 1 + len(key.encode()) > _LONGEST_PATH:
             raise KeyPathError(f"Cache key {key[:40]!r}... under {prefix!r} is longer than {_LONGEST_PATH} bytes.")
         return key
 
     def _look(self, path: str) -> _Seen | None:
         """Return what stands at a key without reading it: one request, and a few more if it was written in a group."""
-        version = self._client.head(path)
+        version = self.client.head(path)
         if version is None:
             return None
         if version.size != POINTER_SIZE:
             return _Seen(path, version.size, _stamp(version), version)
-        found = self._client.get(path)
+        found = self.client.get(path)
         return None if found is None else self._resolve(path, found)
 
     def _resolve(self, path: str, found: Found) -> _Seen | None:
@@ -260,7 +261,7 @@ class ObjectStorage(Storage):
             try:
                 target = self._groups.target(version, pointer)
             except Moved:
-                again = self._client.get(path)
+                again = self.client.get(path)
                 if again is None:
                     return None
                 found = again
@@ -275,19 +276,19 @@ class ObjectStorage(Storage):
             return None if self._look(path) is not None else self.put(path, parts)
         parts, target = self._disguised(path, parts)
         for _ in range(_LOOKS):
-            won, version = self._client.create(path, parts)
+            won, version = self.client.create(path, parts)
             if won and version is not None:
                 return _stamp(version, target)
             if version is None:  # it has just gone
                 continue
             if version.size != POINTER_SIZE:
                 return None
-            found = self._client.get(path)
+            found = self.client.get(path)
             if found is None:
                 continue
             if self._resolve(path, found) is not None:
                 return None
-            replaced = self._client.swap(path, parts, found.version)  # a pointer that stands for nothing
+            replaced = self.client.swap(path, parts, found.version)  # a pointer that stands for nothing
             if replaced is not None:
                 return _stamp(replaced, target)
         raise _restless(path)
