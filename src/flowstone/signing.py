@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -127,16 +128,20 @@ def _read_or_make(path: str) -> bytes:
 
 
 def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    """Return the secret in the file at `path`; raises OSError or ConfigurationError if there is none to be trusted."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         _check_owner(path, os.fstat(descriptor))
         text = os.read(descriptor, 4096)
     finally:
         os.close(descriptor)
     try:
-        return bytes.fromhex(text.decode("ascii"))
-    except ValueError as error:
-        raise ConfigurationError(f"{path} does not hold a key; remove it to have a new one made") from error
+        secret = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_SIZE:
+        raise ConfigurationError(f"{path} does not hold a key; remove it to have a new one made")
+    return secret
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:
@@ -161,9 +166,18 @@ def _make(path: str) -> None:
             file.write(os.urandom(SECRET_SIZE).hex().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())  # a key lost to a power cut would make every record foreign
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass  # another process was first; its key holds for all
+        _place(temporary, path)
     finally:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _place(temporary: str, path: str) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass  # another process was first; its key holds for all
+    except OSError:
+        # No hard links here. Two processes at once may then part over the first key; the records of one are foreign.
+        if not os.path.exists(path):
+            os.replace(temporary, path)

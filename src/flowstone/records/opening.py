@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from _operator import _compare_digest as same_digest  # hmac.compare_digest itself, without importing hashlib
 from collections.abc import Mapping
+from typing import Final
 
 from blake3 import blake3
 
@@ -25,6 +26,9 @@ from flowstone.records.container import (
     key_bytes,
 )
 from flowstone.records.info import MissReason
+
+_LARGEST_HEAD: Final = 64 << 20
+"""What claims more is not ours: millions of buffers in one record."""
 
 
 def open_head(data: Buffer, key: str, secrets: Mapping[bytes, bytes]) -> Head:
@@ -93,7 +97,8 @@ def bytes_to_open(data: Buffer) -> int:
     if version != FORMAT:
         return PREFIX_SIZE
     start = PREFIX_SIZE + key_size + name_size + text_size + 8 * count
-    return int(total if flags & JOINT else start + -start % ALIGNMENT)
+    needed = int(total if flags & JOINT else start + -start % ALIGNMENT)
+    return needed if needed <= _LARGEST_HEAD else PREFIX_SIZE
 
 
 def open_payload(
@@ -108,7 +113,7 @@ def open_payload(
     end = offset + head.main_size
     if len(payload) != offset + head.payload_size:
         raise damaged(head.key, "its payload has the wrong size")
-    if checked or head.joint:
+    if checked or (head.joint and isinstance(payload, bytes)):
         return payload[offset:end], _cut(head, payload, offset) if head.buffer_sizes else []
     main = _main_part(payload, offset, end)
     if not same_digest(digest(main, head.main_size), head.main_digest):

@@ -49,7 +49,10 @@ class Hit:
         return self._store.load(self._head, mmap=mmap)
 
     def as_result_record(self) -> ResultRecord[Any]:
-        return ResultRecord(ResultRecordMetadata(self.info), loader=self.load)
+        metadata = ResultRecordMetadata(self.info)
+        return (
+            ResultRecord(metadata, loader=self.load) if self.value is NOT_LOADED else ResultRecord(metadata, self.value)
+        )
 
     def __repr__(self) -> str:
         return f"Hit({self._head.key!r})"

@@ -54,8 +54,7 @@ class StoreLocks:
 
     async def arelease_lock(self, key: str, holder: str | None = None) -> None:
         """Do what `release_lock` does without blocking the event loop."""
-        name = holder or default_holder()
-        await aside(lambda: self.release_lock(key, name))
+        await self._locks().arelease_lock(key, holder or default_holder())
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """Do what `wait_for_lock` does without blocking the event loop."""
@@ -80,6 +79,7 @@ async def aside(work: Callable[[], T], *, inline: bool = False) -> T:
     """Do `work` without blocking the event loop, or `inline` where it is quick enough for that."""
 
     async def core() -> T:
-        return await Blocking(work, inline=inline)
+        answer: T = await Blocking(work, inline=inline)
+        return answer
 
     return await adrive(core())

@@ -7,8 +7,9 @@ hit is checked against the stamp of the blob in the storage, so what other proce
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from threading import Lock
-from typing import Final
+from typing import Final, cast
 from weakref import WeakSet
 
 from flowstone.filesystems.base import Stamp
@@ -18,6 +19,7 @@ from flowstone.results.found import NOT_LOADED
 _OVERHEAD: Final = 700
 """Bytes that an entry costs beside its data: measured, roughly."""
 
+_FEW: Final = 256
 _ATOMS: Final = frozenset({int, str, bytes, float, bool, complex, type(None)})
 
 
@@ -91,12 +93,15 @@ class MemoryLayer:
         self.bytes = 0
 
 
-def is_immutable(value: object) -> bool:
-    """Say whether `value` can be handed to everyone: an atom, or tuples and frozensets of atoms, of the exact types."""
+def is_immutable(value: object, depth: int = 4) -> bool:
+    """Say whether everyone can be given `value`: an atom, or small tuples and frozensets of such, of exact types."""
     kind = type(value)
     if kind in _ATOMS:
         return True
-    return (kind is tuple or kind is frozenset) and all(map(is_immutable, value))  # type: ignore[call-overload]
+    if (kind is not tuple and kind is not frozenset) or depth == 0:
+        return False
+    items = cast("Collection[object]", value)
+    return len(items) <= _FEW and all(is_immutable(item, depth - 1) for item in items)
 
 
 _layers: WeakSet[MemoryLayer] = WeakSet()
