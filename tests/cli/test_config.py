@@ -40,7 +40,7 @@ def test_set_understands_paths(run, home):
 def test_set_stores_an_old_name_under_the_new_one_and_says_so(run, home, tmp_path):
     shown = run("config", "set", f"FLOWSTONE_LOCAL_STORAGE_PATH={tmp_path}")
     assert shown.exit_code == 0
-    assert "'FLOWSTONE_LOCAL_STORAGE_PATH' is the old name of 'FLOWSTONE_RESULTS_LOCAL_STORAGE_PATH'" in shown.stderr
+    assert "'FLOWSTONE_LOCAL_STORAGE_PATH' is the old name of 'FLOWSTONE_RESULTS_LOCAL_STORAGE_PATH'" in shown.output
     assert stored(home) == {"FLOWSTONE_RESULTS_LOCAL_STORAGE_PATH": str(tmp_path)}
 
 
@@ -82,7 +82,7 @@ def test_set_warns_of_what_is_stronger(run, monkeypatch):
     monkeypatch.setenv(RETRIES, "4")
     shown = run("config", "set", f"{RETRIES}=2")
     assert shown.exit_code == 0
-    assert f"the environment variable {RETRIES} is stronger" in shown.stderr
+    assert f"the environment variable {RETRIES} is stronger" in shown.output
 
 
 def test_set_mends_a_profile_with_a_bad_value(run, home):

@@ -49,7 +49,7 @@ def test_use_says_if_the_environment_is_stronger(run, two, monkeypatch):
     monkeypatch.setenv("FLOWSTONE_PROFILE", "default")
     shown = run("profile", "use", "ci")
     assert shown.exit_code == 0
-    assert "the environment variable FLOWSTONE_PROFILE still says 'default'" in shown.stderr
+    assert "the environment variable FLOWSTONE_PROFILE still says 'default'" in shown.output
 
 
 def test_ls_works_with_no_profile_made_and_as_json(run, two):
