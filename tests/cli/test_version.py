@@ -5,6 +5,9 @@ import platform
 import tomllib
 from pathlib import Path
 
+from flowstone.hashing import KEY_FORMAT
+from flowstone.records import FORMAT
+
 VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
 
 
@@ -20,8 +23,9 @@ def test_version_says_what_is_installed_and_where_things_are(run, home):
     }
 
 
-def test_version_as_json(run, home):
-    assert json.loads(run("version", "-o", "json").output)["home"] == str(home)
+def test_version_as_json_says_the_formats(run, home):
+    facts = json.loads(run("version", "-o", "json").output)
+    assert (facts["home"], facts["key_format"], facts["record_format"]) == (str(home), str(KEY_FORMAT), str(FORMAT))
 
 
 def test_the_option_says_the_version_alone(run):

@@ -10,6 +10,7 @@ from importlib import import_module
 
 import click
 
+from flowstone import __version__
 from flowstone.cli.commands import COMMANDS, SECTIONS
 from flowstone.cli.complete import complete_profile
 from flowstone.exceptions import FlowstoneException
@@ -78,7 +79,7 @@ class Commands(click.Group):
     shell_complete=complete_profile,
     help="Use the settings of this profile for one command.",
 )
-@click.version_option(package_name="flowstone", prog_name="flowstone", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="flowstone", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context, profile: str | None) -> None:
     """Remember what functions computed, know when that is still true, and tell why.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-from importlib.metadata import version as installed_version
 
 import click
 
+from flowstone import __version__
+from flowstone.hashing import KEY_FORMAT
 from flowstone.records import FORMAT
 from flowstone.settings import get_current_settings
 
@@ -18,11 +19,12 @@ def version(output: str) -> None:
     """Show versions, and where flowstone keeps things."""
     settings = get_current_settings()
     facts = {
-        "flowstone": installed_version("flowstone"),
+        "flowstone": __version__,
         "Python": platform.python_version(),
         "platform": platform.platform(),
         "home": settings.home,
         "profile": settings.profile,
+        "key format": str(KEY_FORMAT),
         "record format": str(FORMAT),
     }
     if output == "json":
