@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -32,6 +33,18 @@ def test_the_help_shows_every_command_in_its_section(run):
     positions = [shown.output.index(f"\n{section}:") for section in SECTIONS]
     assert positions == sorted(positions)
     assert all(f"\n  {name} " in shown.output for name in COMMANDS)
+
+
+def leaves(command: click.Command, name: str) -> list[str]:
+    if isinstance(command, click.Group):
+        return [leaf for each, inner in command.commands.items() for leaf in leaves(inner, f"{name} {each}")]
+    return [name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(name):
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    assert [leaf for leaf in leaves(command(name), f"flowstone {name}") if f"`{leaf}" not in text] == []
 
 
 def test_the_help_needs_no_command_to_be_loaded():

@@ -52,7 +52,7 @@ def set_(assignments: Sequence[str]) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_setting)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def unset(names: Sequence[str], yes: bool) -> None:
-    """Remove settings from the profile in use, so that their defaults hold again."""
+    """Remove settings from the profile in use."""
     from flowstone.settings.profile_file import changing_profiles  # loads tomlkit, which takes longer than to read
 
     wanted = [require_setting(name) for name in names]
@@ -92,7 +92,10 @@ def view(show_defaults: bool, hide_sources: bool, show_secrets: bool, output: st
 
 @config.command()
 def validate() -> None:
-    """Check everything that is set anywhere, in all profiles, whether it is in force or not."""
+    """Check everything that is set anywhere.
+
+    That is the environment, the files of this folder and all profiles, whether in force or not.
+    """
     sources = current_sources()
     layers = [*sources.layers, *map(sources.profile_layer, sources.profiles.names())]
     problems = [*_missing_profile(sources), *(problem for layer in layers for problem in _problems(layer))]
