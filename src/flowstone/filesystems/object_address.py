@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from copy import copy
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
@@ -36,7 +37,7 @@ _ENDPOINT_OPTIONS: Final = {
 }
 _ACCOUNT_VARIABLES: Final = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
 _CONNECT_SECONDS: Final = 10.0
-_WHOLE_REQUEST: Final = "1h"  # a server that trickles bytes is given up after this; a silent one after `timeout`
+_WHOLE_REQUEST: Final = timedelta(hours=1)  # a server that trickles bytes is given up after this; a silent one after `timeout`
 
 SCHEMES: Final = tuple(_SERVICES)
 
@@ -112,8 +113,8 @@ class ObjectAddress:
 
     def _client_options(self, patience: float, extra: object) -> dict[str, object]:
         options: dict[str, object] = {
-            "connect_timeout": f"{min(_CONNECT_SECONDS, self.timeout)}s",
-            "read_timeout": f"{self.timeout + patience}s",
+            "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, self.timeout)),
+            "read_timeout": timedelta(seconds=self.timeout + patience),
             "timeout": _WHOLE_REQUEST,
             "allow_http": self.endpoint.startswith("http://"),
         }
@@ -122,8 +123,6 @@ class ObjectAddress:
         return options
 
     def _retry_config(self) -> dict[str, object]:
-        from datetime import timedelta
-
         return {
             "max_retries": self.retries,
             "retry_timeout": timedelta(seconds=2 * self.timeout),

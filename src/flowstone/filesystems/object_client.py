@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from flowstone.exceptions import StoreError
+from flowstone.exceptions import FlowstoneException, StoreError
 from flowstone.filesystems.base import Buffer
 from flowstone.filesystems.object_errors import is_missing_bucket, store_error
 from flowstone.ids import new_id
@@ -244,9 +244,9 @@ class ObjectClient:
 
         try:
             return request()
+        except FlowstoneException:
+            raise
         except (BaseError, OSError, ValueError) as error:
-            if isinstance(error, StoreError):
-                raise
             raise store_error(error, doing, f"{self.address.url}/{path}") from error
 
     def _store(self, size: int = 0) -> ObjectStore:
