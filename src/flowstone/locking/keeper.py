@@ -25,14 +25,14 @@ class Keeper:
         self._poked = False
         self._thread: threading.Thread | None = None
 
-    def poke(self) -> None:
-        """Have `tend` called soon: something new may fall due."""
+    def poke(self, *, hurry: bool = True) -> None:
+        """Have `tend` called: now, or without `hurry` at the latest when it would have been called anyway."""
         with self._changed:
-            self._poked = True
+            self._poked = True  # also keeps a thread that found nothing to do a moment ago
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-            else:
+            elif hurry:
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -41,7 +41,7 @@ class Keeper:
                 self._poked = False
             delay = self._tend()
             with self._changed:
-                if delay is None and not self._poked:
+                if not self._poked and delay is None:
                     self._thread = None
                     return
                 if not self._poked:

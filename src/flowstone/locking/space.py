@@ -67,7 +67,7 @@ class LockSpace:
                 self.clear(ticket.entry)
             elif not self._ask(ticket, step):
                 return step
-            step = self.table.look(ticket)
+            step = Step.INSIDE if ticket.inside else self.table.look(ticket)
         return step
 
     def _ask(self, ticket: Ticket, step: Step) -> bool:

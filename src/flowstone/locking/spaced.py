@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Final, Self
 from weakref import WeakValueDictionary
 
 from flowstone.locking.base import LockManager, check_heir
@@ -44,14 +44,18 @@ class SpaceLockManager(LockManager):
     def still_held(self, key: str, holder: str) -> bool:
         return self.space.still_held(key, holder)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SpaceLockManager) and other.space is self.space
 
     def __hash__(self) -> int:
         return hash(id(self.space))
 
-
-S = TypeVar("S", bound=LockSpace)
 
 _spaces: Final[WeakValueDictionary[Hashable, LockSpace]] = WeakValueDictionary()
 _spaces_lock: Final = Lock()

@@ -211,7 +211,9 @@ class LockTable:
         if entry.backing is not None:
             return Step.CLEAR
         if entry.queue[0] is not ticket:
-            return Step.JOIN if "/" in ticket.holder and not self.alone else Step.WAIT
+            # It asks outside when it comes, and again while it waits if an ancestor may have got the lock since.
+            asks = not self.alone and (ticket.signal is None or "/" in ticket.holder)
+            return Step.JOIN if asks else Step.WAIT
         if not self.alone:
             return Step.TAKE
         entry.backing = HERE
