@@ -252,7 +252,8 @@ class _Writer:
         if isinstance(key, ast.Constant) and type(key.value) is str:
             if isinstance(node.value, ast.Call) and chain_of(node.value.func) == ("globals", ()):
                 self.out.append(f"(Global {_scalar(key.value)})")
-                self.read(NAME if isinstance(node.ctx, ast.Load) else TOUCH, key.value)
+                if isinstance(node.ctx, ast.Load):
+                    self.outer.loads.append((NAME, key.value, ()))  # whatever the name means in this scope
                 return
             if chain_of(node.value) == ("sys", ("modules",)):
                 self.read(IMPORT, key.value)
