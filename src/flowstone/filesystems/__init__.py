@@ -65,7 +65,7 @@ def _resolve_url(url: str, scheme: str, rest: str) -> Storage:
     if scheme == "memory":
         return MemoryFileSystem(rest.strip("/") or "default")
     if scheme in _OBJECT_SCHEMES:
-        return _make("flowstone.filesystems.objects", "ObjectFileSystem", url)
+        return _make("flowstone.filesystems.objects", "ObjectStorage", url)
     return _make("flowstone.filesystems.remote", "RemoteFileSystem", url)
 
 
