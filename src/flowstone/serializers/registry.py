@@ -64,6 +64,8 @@ def get_serializer(spec: str | Serializer) -> Serializer:
     """Return the serializer of that name; an object is returned as it is. Raises ConfigurationError for other names."""
     if isinstance(spec, Serializer):
         return spec
+    if not isinstance(spec, str):
+        raise ConfigurationError(f"A serializer is an object or a name, got {spec!r}.")
     found = _known.get(spec)
     if found is None:
         found = _known[spec] = _make(spec)
@@ -77,8 +79,6 @@ def known_serializers() -> list[str]:
 
 
 def _make(name: str) -> Serializer:
-    if not isinstance(name, str):
-        raise ConfigurationError(f"A serializer is an object or a name, got {name!r}.")
     if name in _MAKERS:
         return _MAKERS[name]()
     inner = name.removeprefix(_PREFIX)
