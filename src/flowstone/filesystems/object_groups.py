@@ -25,7 +25,9 @@ on its way counts as later than the group.
 from __future__ import annotations
 
 import random
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -199,7 +201,7 @@ class Groups:
 
     def _finish(self, group: str, members: Sequence[_Member], verdict: str) -> None:
         """Settle all pointers and remove what is not needed any more; what fails is left to readers and the sweep."""
-        self._quietly(lambda: self._each(lambda member: self._finish_member(group, member, verdict), members))
+        self._each(lambda member: self._quietly(lambda: self._finish_member(group, member, verdict)), members)
         if verdict == COMMITTED and all(member.done for member in members):
             if not any(member.new.stays for member in members):
                 self._quietly(lambda: self._client.delete(f"{GROUPS}/{group}/members"))
@@ -281,23 +283,31 @@ class Groups:
     # --- how work is done
 
     def _each(self, act: Callable[[T], object], items: Iterable[T]) -> None:
-        """Do `act` with every item, some at once; then raise the first error there was."""
-        from concurrent.futures import ThreadPoolExecutor  # heavy, and wanted for groups only
-
+        """Do `act` with every item, some at once, and stop at the first error, which is raised."""
+        left = deque(items)
         errors: list[BaseException] = []
 
-        def do(item: T) -> None:
-            try:
-                act(item)
-            except BaseException as error:  # raised when all are done
-                errors.append(error)
-
-        with ThreadPoolExecutor(self._workers, "flowstone-objects") as pool:
-            for item in items:
+        def work() -> None:
+            while True:
                 try:
-                    pool.submit(do, item)
-                except RuntimeError:  # the interpreter is on its way out and starts no more threads
-                    do(item)
+                    item = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    act(item)
+                except BaseException as error:
+                    errors.append(error)
+                    left.clear()
+
+        helpers = [threading.Thread(target=work, daemon=True) for _ in range(min(self._workers, len(left)) - 1)]
+        try:
+            for helper in helpers:
+                helper.start()
+        except RuntimeError:  # the interpreter is on its way out and starts no more threads
+            helpers = [helper for helper in helpers if helper.ident is not None]
+        work()
+        for helper in helpers:
+            helper.join()
         if errors:
             raise errors[0]
 
