@@ -17,24 +17,34 @@ from flowstone.hashing.objects import object_encoder
 Encoder = Callable[[Any], Node]  # the argument is of the type it was registered for
 T = TypeVar("T")
 
-_FAMILIES = {
+_FAMILIES = {  # the first part of a type's module, and who knows its types
     "PIL": "images",
     "_io": "stdlib",
     "array": "stdlib",
-    "attr": "models",
-    "builtins": "builtin_types",  # and callables, which is always loaded
+    "builtins": "builtin_types",
     "collections": "stdlib",
     "datetime": "stdlib",
     "decimal": "stdlib",
     "enum": "builtin_types",
     "fractions": "stdlib",
-    "functools": "callables",
     "ipaddress": "stdlib",
+    "jax": "jax_arrays",
+    "jaxlib": "jax_arrays",
+    "msgspec": "models",
+    "networkx": "models",
+    "numpy": "arrays",
+    "pandas": "frames",
     "pathlib": "stdlib",
+    "polars": "polars_frames",
+    "pyarrow": "arrow",
+    "pydantic": "models",
+    "pydantic_core": "models",
     "re": "stdlib",
-    "types": "callables",
-    "typing": "callables",
+    "scipy": "sparse",
+    "sqlalchemy": "models",
+    "torch": "tensors",
     "uuid": "stdlib",
+    "xarray": "labelled",
     "zoneinfo": "stdlib",
 }
 
@@ -102,20 +112,19 @@ def _by_order(kind: type) -> Encoder | None:
     if "__flowstone_key__" in {name for base in kind.__mro__ for name in base.__dict__}:
         return _own_key
     for base in kind.__mro__:
-        entry = _registry.by_type.get(base) or _named(base)
+        _load_family(base)
+        entry = _registry.by_type.get(base) or _registry.by_name.get(f"{base.__module__}.{base.__qualname__}")
         if entry is not None and (base is kind or entry[1]):
             return entry[0]
     return None
 
 
-def _own_key(value: Any) -> Node:
-    return Node("own key", (value.__flowstone_key__(),), (".__flowstone_key__()",), kind=type(value))
-
-
-def _named(base: type) -> tuple[Encoder, bool] | None:
-    package = base.__module__.partition(".")[0]
-    family = _FAMILIES.get(package)
+def _load_family(base: type) -> None:
+    family = _FAMILIES.get(base.__module__.partition(".")[0])
     if family is not None and family not in _registry.loaded:
         import_module(f"flowstone.hashing.{family}")
         _registry.loaded.add(family)
-    return _registry.by_name.get(f"{base.__module__}.{base.__qualname__}")
+
+
+def _own_key(value: Any) -> Node:
+    return Node("own key", (value.__flowstone_key__(),), (".__flowstone_key__()",), kind=type(value))

@@ -1,0 +1,82 @@
+"""Models and records of other packages: pydantic, msgspec, SQLAlchemy, networkx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flowstone.hashing.form import Node, Refused, State
+from flowstone.hashing.objects import cached_names
+from flowstone.hashing.registry import register_type
+
+
+def _pydantic(value: Any) -> Node:
+    """A model of pydantic 2: fields, extras and private attributes by value, and which fields were given."""
+    private = value.__pydantic_private__
+    parts = (State(_fields(value)), value.__pydantic_extra__, State(private or {}), value.__pydantic_fields_set__)
+    return Node("pydantic model", parts, kind=type(value))
+
+
+def _pydantic_1(value: Any) -> Node:
+    private = {name: getattr(value, name) for name in value.__private_attributes__ if hasattr(value, name)}
+    return Node("pydantic model", (State(_fields(value)), None, State(private), value.__fields_set__), kind=type(value))
+
+
+def _any_pydantic(value: Any) -> Node:
+    return _pydantic(value) if hasattr(type(value), "__pydantic_fields_set__") else _pydantic_1(value)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    cached = cached_names(type(value))
+    return {name: item for name, item in value.__dict__.items() if name not in cached}
+
+
+def _url(value: Any) -> Node:
+    return Node("url", (str(value),), kind=type(value))
+
+
+def _struct(value: Any) -> Node:
+    state = {name: getattr(value, name) for name in value.__struct_fields__ if hasattr(value, name)}
+    state.update(getattr(value, "__dict__", {}))
+    return Node("object", (State(state),), kind=type(value))
+
+
+def _row(value: Any) -> Node:
+    return Node("row", (list(value._fields), tuple(value)))
+
+
+def _row_mapping(value: Any) -> Node:
+    return Node("row mapping", (dict(value),))
+
+
+def _sql(value: Any) -> Node:
+    raise Refused(type(value), "it is an SQL expression, which changes as it is used; pass its text and parameters")
+
+
+def _graph(value: Any) -> Node:
+    """A networkx graph by nodes, edges and attributes; the order of neither makes a difference."""
+    nodes = {name: dict(data) for name, data in value.nodes(data=True)}
+    edges = {name: dict(around) for name, around in value.adj.items()}
+    if value.is_multigraph():
+        edges = {name: {other: dict(keyed) for other, keyed in around.items()} for name, around in edges.items()}
+    edges = {name: {other: dict(data) for other, data in around.items()} for name, around in edges.items()}
+    own = {name: item for name, item in _fields(value).items() if name not in _GRAPH_STATE and not callable(item)}
+    return Node("graph", (value.graph, nodes, edges, State(own)), (".graph", ".nodes", ".adj", ""), kind=type(value))
+
+
+_GRAPH_STATE = frozenset({"graph", "_node", "_adj", "_succ", "_pred", "__networkx_cache__", "_graph"})
+
+_NAMED: dict[str, Callable[[Any], Node]] = {
+    "pydantic.main.BaseModel": _any_pydantic,
+    "pydantic.v1.main.BaseModel": _pydantic_1,
+    "pydantic_core._pydantic_core.Url": _url,
+    "pydantic_core._pydantic_core.MultiHostUrl": _url,
+    "msgspec.Struct": _struct,
+    "msgspec._core.Struct": _struct,
+    "sqlalchemy.engine.row.Row": _row,
+    "sqlalchemy.engine.row.RowMapping": _row_mapping,
+    "sqlalchemy.sql.elements.ClauseElement": _sql,
+    "networkx.classes.graph.Graph": _graph,
+}
+for _name, _encoder in _NAMED.items():
+    register_type(_name, _encoder, subclasses=True)
