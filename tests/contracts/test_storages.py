@@ -328,6 +328,7 @@ def test_readers_see_all_of_a_group_or_none(open_storage: Open) -> None:
             seen = tuple(int(content(reader, name) or b"-1") for name in names)
             if list(seen) != sorted(seen):
                 mixed.append(seen)
+            time.sleep(0.0002)  # let the writer have the interpreter
 
     def write(_: int) -> None:
         writer = open_storage()
