@@ -92,6 +92,20 @@ def test_the_script_and_the_cache_are_kept_when_asked(told: tuple[str, Path]) ->
     assert any((told[1] / "home" / "storage").iterdir())
 
 
+def test_an_edit_that_changes_the_rows_reruns_all_that_depends_on_them_and_reads_nothing_again(
+    told: tuple[str, Path],
+) -> None:
+    edit = Edit('flown["dep_delay"] >= 15', 'flown["dep_delay"] >= 20')
+    tally = Stage(told[1], fast=True).play(Chapter("other rows", edit), lambda _: None).tally
+    assert {end.name for end in tally.ends if end.cached} == {
+        "read flights",
+        "read weather",
+        "read planes",
+        "read airlines",
+    }
+    assert (tally.ran, tally.cached) == (13, 4)
+
+
 def test_the_example_is_the_script_that_ships() -> None:
     example = Path(__file__).parents[1] / "examples" / "flights.py"
     if not example.is_file():

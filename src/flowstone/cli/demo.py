@@ -80,7 +80,7 @@ def _tell(console: Console, status: Status, event: Started | TaskEnd) -> None:
     if isinstance(event, Started):
         status.update(event.name)
     else:
-        status.update("going on")
+        status.update("working")
         _say(console, (f"  {event}", "green" if event.cached else "yellow"))
 
 

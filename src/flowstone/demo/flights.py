@@ -82,14 +82,9 @@ def forecast(table: pd.DataFrame, given: str) -> pd.Series:
     """Learn from January to September who leaves late, given all columns or all but some, and forecast the rest."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    weather = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
-    hidden = {
-        "all": [],
-        "all but plane": ["plane_age", "seats"],
-        "all but weather": weather,
-        "all but backlog": ["backlog"],
-    }
-    columns = table.columns.difference(["late", "future", *hidden[given]], sort=False)
+    sky = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
+    out = {"all": [], "all but plane": ["plane_age", "seats"], "all but weather": sky, "all but backlog": ["backlog"]}
+    columns = table.columns.difference(["late", "future", *out[given]], sort=False)
     past, future = table[~table["future"]], table[table["future"]]
     model = HistGradientBoostingClassifier(learning_rate=0.15, categorical_features="from_dtype", random_state=0)
     model.fit(past[columns], past["late"])
@@ -103,14 +98,11 @@ def evaluate(table: pd.DataFrame, forecasts: dict[str, pd.Series]) -> pd.DataFra
 
     late = table.loc[table["future"], "late"]
     scores = {
-        name: {
-            "ROC AUC": roc_auc_score(late, chance),
-            "Brier score": brier_score_loss(late, chance),
-            "late among the tenth most at risk": late[chance.rank(pct=True) > 0.9].mean(),
-        }
+        name: [roc_auc_score(late, chance), brier_score_loss(late, chance), late[chance.rank(pct=True) > 0.9].mean()]
         for name, chance in forecasts.items()
     }
-    return pd.DataFrame(scores).T
+    columns = ["ROC AUC", "Brier score", "late among the tenth most at risk"]
+    return pd.DataFrame.from_dict(scores, orient="index", columns=columns)
 
 
 @task(cache_policy=CACHED)
