@@ -152,8 +152,7 @@ def _causes(failure: RollBackError) -> Sequence[BaseException]:
 async def _await_children(node: Transaction) -> None:
     """Wait for submitted tasks that belong to this transaction; they must not outlive it."""
     while node.pending:
-        future = node.pending.pop()
-        await Blocking(future.wait, twin=getattr(future, "await_", None), cleanup=True)
+        await Blocking(node.pending.wait, twin=node.pending.wait_async, cleanup=True)
 
 
 async def commit(node: Transaction) -> bool:

@@ -6,13 +6,14 @@ around user code; a new thread or task that copies the context inherits it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from flowstone.exceptions import MissingContextError
+from flowstone.latch import Latch
 
 if TYPE_CHECKING:
     from flowstone.results import ResultStore
@@ -27,6 +28,7 @@ class FlowRunContext:
     """
 
     __slots__ = (
+        "at_end",
         "children",
         "flow",
         "flow_run",
@@ -34,6 +36,7 @@ class FlowRunContext:
         "persist_result",
         "result_store",
         "start_time",
+        "started_runner",
         "task_runner",
     )
 
@@ -54,7 +57,9 @@ class FlowRunContext:
         self.result_store = result_store
         self.task_runner = task_runner
         self.start_time = datetime.now(UTC)
-        self.children: list[Any] = []
+        self.children = Latch()
+        self.at_end: list[Callable[[], None]] = []
+        self.started_runner: Any = None
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -10,17 +10,22 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, ParamSpec, TypeVar, cast, overload
 
 from flowstone._types import NotSet, NotSetType, RetryDelay
+from flowstone.annotations import unmapped
 from flowstone.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CacheKeyFnPolicy, CachePolicy, Inputs
 from flowstone.cache_policies.storage_key import StorageKeyPolicy
+from flowstone.context import current_scope
 from flowstone.effects import adrive, adrive_generator, drive, drive_generator
 from flowstone.engine.bind import Binder
 from flowstone.engine.generator_run import run_generator_task
 from flowstone.engine.options import CallOptions, warn_of_contradiction
 from flowstone.engine.task_run import TaskCall, run_task
 from flowstone.fingerprints import Fingerprint, code_fingerprint, source_fingerprint
+from flowstone.futures import FlowstoneFuture, FlowstoneFutureList
 from flowstone.options import Checks, run_name_of
 from flowstone.runs import TaskRun
 from flowstone.states import State, StateType
+from flowstone.task_runners.ambient import prevailing_runner
+from flowstone.task_runners.mapping import calls_of
 from flowstone.warn import warn_once
 
 if TYPE_CHECKING:
@@ -236,13 +241,43 @@ class Task(Generic[P, R]):
         options: Any = kwargs
         return_state = options.pop("return_state", False) if options else False
         wait_for = options.pop("wait_for", None) if options else None
-        given: tuple[Any, ...] = args if self._bound_to is NotSet else (self._bound_to, *args)
+        given = self._all(args)
         if self.isgenerator:
             return cast("R", self._stream(given, options, wait_for, return_state))
         core = run_task(self, given, options, wait_for)
         if self.isasync:
             return cast("R", _aresult(core, return_state))
         return cast("R", result_of(drive(core), return_state))
+
+    def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FlowstoneFuture[Any]:
+        """Start a run on the task runner that prevails, and return its future at once.
+
+        Futures among the arguments, and in `wait_for`, are waited for without holding a worker.
+        """
+        future = prevailing_runner().submit(self, self._all(args), kwargs, wait_for)
+        _belongs(future)
+        return future
+
+    def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FlowstoneFutureList[Any]:
+        """Submit a run for each item of the iterables given, and return the futures in their order.
+
+        Text, bytes and what is `unmapped` go whole to every run. Raises MappingLengthMismatch and
+        MappingMissingIterable.
+        """
+        runner = prevailing_runner()
+        futures: FlowstoneFutureList[Any] = FlowstoneFutureList()
+        waited = None if wait_for is None else list(wait_for)
+        for row, keywords in calls_of(self.name, self.binder, self._all(args, unmapped), kwargs):
+            future = runner.submit(self, row, keywords, waited)
+            _belongs(future)
+            futures.append(future)
+        return futures
+
+    def _all(self, args: tuple[Any, ...], mark: Callable[[Any], Any] | None = None) -> tuple[Any, ...]:
+        """Return the arguments with the object the task is bound to before them."""
+        if self._bound_to is NotSet:
+            return args
+        return (self._bound_to if mark is None else mark(self._bound_to), *args)
 
     def _stream(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any, return_state: bool
@@ -315,6 +350,16 @@ class Task(Generic[P, R]):
 _OPTIONS: Final = frozenset(
     Task.__init__.__code__.co_varnames[2 : 2 + Task.__init__.__code__.co_kwonlyargcount],
 )
+
+
+def _belongs(future: FlowstoneFuture[Any]) -> None:
+    """A run that was submitted belongs to the flow run and the transaction around, which wait for it at their end."""
+    scope = current_scope()
+    if scope.flow is not None:
+        scope.flow.children.add()
+        future.add_done_callback(scope.flow.children.done)
+    if scope.transaction is not None:
+        scope.transaction.await_at_end(future)
 
 
 def result_of(call: TaskCall, return_state: bool) -> Any:

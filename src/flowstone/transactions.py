@@ -20,6 +20,7 @@ from flowstone.context import Scope, current_scope, enter_scope, leave_scope
 from flowstone.effects import Blocking, adrive, drive
 from flowstone.exceptions import MissingResult
 from flowstone.filesystems.base import check_key
+from flowstone.latch import Latch
 from flowstone.locking.base import holder_path
 from flowstone.modes import CommitMode, IsolationLevel, TransactionState
 from flowstone.records import RecordInfo
@@ -28,6 +29,7 @@ from flowstone.results import Hit, ResultRecord, ResultStore, StagedRecord, get_
 if TYPE_CHECKING:
     from flowstone.locking.base import LockManager
     from flowstone.runs import TaskRun
+    from flowstone.upstream import Upstream
 
 __all__ = [
     "AsyncTransaction",
@@ -113,7 +115,7 @@ class Transaction:
         self.trouble: Exception | None = None
         self.visible: dict[Place, Transaction] = {}
         self.locks: list[commits.HeldLock] = []
-        self.pending: list[Any] = []
+        self.pending: Latch | None = None
         self._stored: dict[str, Any] = {}
         self._holder: str | None = None
         self._scope_token: Token[Scope] | None = None
@@ -149,6 +151,13 @@ class Transaction:
         self.visible.update(child.visible)
         self.locks.extend(child.locks)
         child.locks = []
+
+    def await_at_end(self, future: Upstream) -> None:
+        """Have the end of this transaction wait for a run that was submitted inside it."""
+        if self.pending is None:
+            self.pending = Latch()
+        self.pending.add()
+        future.add_done_callback(self.pending.done)
 
     def set(self, name: str, value: Any) -> None:
         """Keep a copy of `value` under `name` for hooks and children."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from threading import local
 from typing import Any
 
 from flowstone.states import State
@@ -25,3 +27,30 @@ class Upstream(ABC):
     @abstractmethod
     def wait(self, timeout: float | None = None) -> None:
         """Return when the run has ended, or after `timeout` seconds."""
+
+    @abstractmethod
+    async def wait_async(self) -> None:
+        """Wait on the running event loop."""
+
+    @abstractmethod
+    def add_done_callback(self, fn: Any) -> None:
+        """Call `fn(upstream)` when the run has ended; at once if it has."""
+
+
+class _Worker(local):
+    """What a worker does around a wait, so that a pool whose workers wait for each other does not stand still."""
+
+    blocking: Any = None
+
+
+_worker = _Worker()
+
+
+def blocking_here() -> AbstractContextManager[Any]:
+    """Return the context that a wait on this thread belongs in."""
+    return nullcontext() if _worker.blocking is None else _worker.blocking()
+
+
+def this_worker_blocks_with(context: Any) -> None:
+    """Set what a wait on this thread is wrapped in; None for nothing."""
+    _worker.blocking = context

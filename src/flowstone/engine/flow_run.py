@@ -140,14 +140,14 @@ async def _attempts(call: FlowCall) -> State[Any]:
 
 async def _attempt(call: FlowCall) -> Returned[Any] | Raised:
     call.run.run_count += 1
-    call.context.children.clear()
     token = enter_scope(Scope(call.context, None, call.scope.transaction))
     try:
         with prints_logged() if call.context.log_prints else nullcontext():
             outcome: Returned[Any] | Raised = await Invoke(
                 call.flow.fn, call.args, call.kwargs, call.flow.timeout_seconds
             )
-        await _await_children(call)
+        if call.context.children:
+            await _await_children(call)
     finally:
         leave_scope(token)
     return outcome if isinstance(outcome, Raised) else judged(_with_final_states(outcome))
@@ -155,9 +155,9 @@ async def _attempt(call: FlowCall) -> Returned[Any] | Raised:
 
 async def _await_children(call: FlowCall) -> None:
     """Tasks that were submitted and not waited for still belong to the flow run."""
-    while call.context.children:
-        child = call.context.children.pop()
-        await Blocking(child.wait, twin=getattr(child, "await_", None), cleanup=True)
+    children = call.context.children
+    while children:
+        await Blocking(children.wait, twin=children.wait_async, cleanup=True)
 
 
 def _with_final_states(outcome: Returned[Any]) -> Returned[Any]:
@@ -193,6 +193,8 @@ def _failure_of(error: BaseException, call: FlowCall) -> State[Any]:
 
 
 async def _end(call: FlowCall, state: State[Any]) -> None:
+    for close in call.context.at_end:
+        await Blocking(close, cleanup=True)
     call.run.ended = call.clock.now()
     hooks = call.flow.hooks_for(state)
     if hooks:

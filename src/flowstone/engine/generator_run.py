@@ -28,7 +28,7 @@ from flowstone.engine.task_run import (
 from flowstone.logging import prints_logged
 from flowstone.modes import TransactionState
 from flowstone.runs import TaskRun
-from flowstone.states import Completed, Running
+from flowstone.states import Completed, Running, State, StateType
 from flowstone.transactions import Transaction
 
 
@@ -65,6 +65,40 @@ async def run_generator_task(
     for item in recording.items:
         await Emit(item)
     return recording.returned
+
+
+async def collect_generator_task(
+    task: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: Iterable[Any] | None,
+    run: TaskRun,
+) -> TaskCall:
+    """Run a generator task that was submitted: its result is the list of its items."""
+    call = TaskCall(task, args, kwargs, run, current_scope())
+    core = run_generator_task(task, args, kwargs, wait_for, run)
+    items: list[Any] = []
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            effect = core.send(answer) if error is None else core.throw(error)
+            answer, error = None, None
+            if isinstance(effect, Emit):
+                items.append(effect.item)
+                continue
+            try:
+                answer = await effect
+            except BaseException as raised:
+                error = raised
+    except StopIteration:
+        call.value = items
+        if run.state.is_completed():
+            run.enter(State(StateType.COMPLETED, run.state.name, run.state.message, items))
+    except Exception:
+        if not run.state.is_final():
+            raise
+    return call
 
 
 async def _run_and_record(call: TaskCall) -> Any:

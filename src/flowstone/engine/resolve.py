@@ -83,13 +83,19 @@ def _is_dataclass(kind: Any) -> bool:
     return hasattr(kind, "__dataclass_fields__")
 
 
+def upstreams_in(value: Any) -> list[Upstream]:
+    """Return every future anywhere in `value`."""
+    found: list[Upstream] = []
+    if holds_upstream(value):
+        _visit(value, found.append)
+    return found
+
+
 async def _settle(value: Any) -> None:
     """Wait for every future in `value`."""
-    waiting: list[Upstream] = []
-    _visit(value, waiting.append)
-    for upstream in waiting:
+    for upstream in upstreams_in(value):
         if not upstream.state.is_final():
-            await Blocking(upstream.wait, twin=getattr(upstream, "await_", None))
+            await Blocking(upstream.wait, twin=upstream.wait_async)
 
 
 def _visit(value: Any, found: Callable[[Upstream], object], seen: set[int] | None = None) -> None:
