@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -560,27 +561,68 @@ def test_a_storage_goes_to_a_spawned_process(s3_server: SimpleNamespace) -> None
     assert data_of(storage, "there") == b"2"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_child_forked_after_use_gets_an_error_and_does_not_hang(s3_server: SimpleNamespace) -> None:
-    storage = s3_server.storage("forked")
-    storage.put("k", [b"1"])
+def in_a_fork(act: Callable[[], object]) -> str:
+    """Return what `act` answers or raises in a forked child."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             try:
-                answer = repr(data_of(storage, "k"))
-            except StoreError as error:
-                answer = str(error)
+                answer = repr(act())
+            except Exception as error:
+                answer = repr(error)
             os.write(writer, answer.encode())
         finally:
             os._exit(0)
     os.close(writer)
+    ready, _, _ = select.select([reader], [], [], 30)
     with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read().decode()
+        answer = pipe.read().decode() if ready else "it hangs"
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert "spawn" in answer
+    return answer
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_children_and_grandchildren_forked_after_use_work(s3_server: SimpleNamespace) -> None:
+    storage = s3_server.storage("forked")
+    storage.put("k", [b"1"])
+
+    def child() -> object:
+        storage.publish([("c1", [b"2"]), ("c2", [b"3"])])
+        stamp = storage.put("k", [b"4"], "create-only")
+        return data_of(storage, "k"), stamp, in_a_fork(lambda: data_of(storage, "c1"))
+
+    assert in_a_fork(child) == repr((b"1", None, repr(b"2")))
+    assert data_of(storage, "c2") == b"3"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_cannot_have_a_library_of_its_own_gets_an_error_and_does_not_hang(
+    s3_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = s3_server.storage("forked")
+    storage.put("k", [b"1"])
+
+    def refuse(path: str) -> None:
+        raise OSError("no memory for it")
+
+    monkeypatch.setattr("flowstone.filesystems.object_fork._copy_of", refuse)
+    for _ in range(2):
+        answer = in_a_fork(lambda: storage.get("k"))
+        assert "spawn" in answer
+        assert "no memory for it" in answer
     assert data_of(storage, "k") == b"1", "the parent goes on"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_takes_the_library_from_a_file_where_it_cannot_from_memory(
+    s3_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = s3_server.storage("forked")
+    storage.put("k", [b"1"])
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    assert in_a_fork(lambda: data_of(storage, "k")) == repr(b"1")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

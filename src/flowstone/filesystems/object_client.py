@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
@@ -11,10 +9,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from flowstone.exceptions import FlowstoneException, StoreError
 from flowstone.filesystems.base import Buffer
 from flowstone.filesystems.object_errors import is_missing_bucket, store_error
+from flowstone.filesystems.object_fork import ensure_library, leave_alone
 from flowstone.ids import new_id
+from flowstone.locking.forks import after_fork
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, PutResult, UpdateVersion
+    from obstore import GetResult, ObjectMeta, PutMode, PutResult, UpdateVersion
     from obstore.store import ObjectStore
 
     from flowstone.filesystems.object_address import ObjectAddress
@@ -32,13 +32,18 @@ _WRITER: Final = "writer"
 
 
 class Version(NamedTuple):
-    """Which version of which object: `modified` is in seconds since the epoch, 0.0 where the answer did not say."""
+    """Which version of which object.
+
+    `writer` is the name its write went by, if it was one of ours and the answer tells it (a listing does not).
+    `modified` is in seconds since the epoch, 0.0 where the answer does not tell it.
+    """
 
     path: str
     etag: str
     version: str | None
     size: int
     modified: float
+    writer: str | None = None
 
     def is_same(self, other: Version | None) -> bool:
         """Say whether `other` is this version of the object."""
@@ -52,32 +57,18 @@ class Found(NamedTuple):
     version: Version
 
 
-class _Fork:
-    """Whether this process was forked from one that had loaded obstore.
-
-    Its requests are driven by threads, which a forked child does not have: a request there would wait for ever.
-    """
-
-    __slots__ = ("inherited",)
-
-    def __init__(self) -> None:
-        self.inherited = False
-
-    def note(self) -> None:
-        self.inherited = self.inherited or "obstore" in sys.modules
-
-
-_fork = _Fork()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fork.note)
-
-
 class ObjectClient:
     """Speaks to one place in an object store; connects at the first request. Safe from any thread; pickles."""
 
     def __init__(self, address: ObjectAddress) -> None:
         self.address = address
         self._connections: dict[float, ObjectStore] = {}
+        self._lock = threading.Lock()
+        after_fork(self, ObjectClient._leave_connections)
+
+    def _leave_connections(self) -> None:
+        leave_alone(self._connections)
+        self._connections = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -95,7 +86,7 @@ class ObjectClient:
         def request() -> Found:
             answer = self._store().get(path)
             data = answer.bytes()
-            return Found(bytes(data) if len(data) <= _SMALL else memoryview(data), _version(answer.meta, path))
+            return Found(bytes(data) if len(data) <= _SMALL else memoryview(data), _answered(answer, path))
 
         return self._ask_existing("read", path, request)
 
@@ -104,7 +95,7 @@ class ObjectClient:
 
         def request() -> Found:
             answer = self._store().get(path, options={"range": (0, size)})
-            return Found(bytes(answer.bytes()), _version(answer.meta, path))
+            return Found(bytes(answer.bytes()), _answered(answer, path))
 
         try:
             return self._ask_existing("read", path, request)
@@ -116,7 +107,11 @@ class ObjectClient:
 
     def head(self, path: str) -> Version | None:
         """Return the version of an object without its bytes."""
-        return self._ask_existing("look at", path, lambda: _version(self._store().head(path), path))
+
+        def request() -> Version:
+            return _answered(self._store().get(path, options={"head": True}), path)
+
+        return self._ask_existing("look at", path, request)
 
     def list(self, prefix: str) -> Iterator[Version]:
         """Yield the version of each object in the folder `prefix` and below it, page by page."""
@@ -130,18 +125,23 @@ class ObjectClient:
     def put(self, path: str, parts: Sequence[Buffer]) -> Version:
         """Write an object, whatever is there; a large one goes up in chunks and appears when the last is there."""
         views, size = _views(parts)
+        writer = new_id()
         if size <= _IN_ONE_REQUEST:
 
             def request() -> PutResult:
-                return self._store().put(path, views, use_multipart=False)
+                return self._store().put(path, views, attributes={_WRITER: writer}, use_multipart=False)
         else:
 
             def request() -> PutResult:
                 return self._store().put(
-                    path, views, chunk_size=max(_CHUNK, size // _MOST_CHUNKS), max_concurrency=_UPLOADS_AT_ONCE
+                    path,
+                    views,
+                    attributes={_WRITER: writer},
+                    chunk_size=max(_CHUNK, size // _MOST_CHUNKS),
+                    max_concurrency=_UPLOADS_AT_ONCE,
                 )
 
-        return self._written(self._ask("write", path, request), path, size)
+        return self._written(self._ask("write", path, request), path, size, writer)
 
     def create(self, path: str, parts: Sequence[Buffer]) -> tuple[bool, Version | None]:
         """Write an object unless one is there; say whether we did, and which version is there now.
@@ -149,42 +149,35 @@ class ObjectClient:
         A retried request can lose against its own first attempt, whose answer got lost: the writer's name on the
         object tells. (False, None): the one that was there has gone again.
         """
-        from obstore.exceptions import AlreadyExistsError, PreconditionError  # optional dependency
+        version, writer = self._put_if("create", path, parts, "create")
+        if version is not None:
+            return True, version
+        there = self.head(path)
+        return (False, None) if there is None else (there.writer == writer, there)
 
+    def swap(self, path: str, parts: Sequence[Buffer], expected: Version) -> Version | None:
+        """Write an object if the version there is `expected`, else return None; a retried request may get None too."""
+        mode: UpdateVersion = {"e_tag": expected.etag}
+        if expected.version is not None:
+            mode["version"] = expected.version
+        version, _ = self._put_if("replace", path, parts, mode)
+        return version
+
+    def _put_if(self, doing: str, path: str, parts: Sequence[Buffer], mode: PutMode) -> tuple[Version | None, str]:
+        """Write an object on a condition; return its version if that held, and the name the write went by."""
         views, size = _views(parts)
         writer = new_id()
 
         def request() -> PutResult | None:
             try:
-                return self._store(size).put(path, views, mode="create", attributes={_WRITER: writer})
-            except (AlreadyExistsError, PreconditionError):
-                return None
-
-        answer = self._ask("create", path, request)
-        if answer is not None:
-            return True, self._written(answer, path, size)
-        there = self._head_with_writer(path)
-        return (False, None) if there is None else (there[0] == writer, there[1])
-
-    def swap(self, path: str, parts: Sequence[Buffer], expected: Version) -> Version | None:
-        """Write an object if the version there is `expected`, else return None."""
-        from obstore.exceptions import AlreadyExistsError, PreconditionError  # optional dependency
-
-        views, size = _views(parts)
-        mode: UpdateVersion = {"e_tag": expected.etag}
-        if expected.version is not None:
-            mode["version"] = expected.version
-
-        def request() -> PutResult | None:
-            try:
-                return self._store(size).put(path, views, mode=mode)
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+                return self._store(size).put(path, views, attributes={_WRITER: writer}, mode=mode)
+            except _refusals() as error:
                 if is_missing_bucket(error):
                     raise
                 return None
 
-        answer = self._ask("replace", path, request)
-        return None if answer is None else self._written(answer, path, size)
+        answer = self._ask(doing, path, request)
+        return None if answer is None else self._written(answer, path, size, writer), writer
 
     def copy(self, source: str, target: str) -> bool:
         """Copy an object inside the store; say whether there was one."""
@@ -206,21 +199,8 @@ class ObjectClient:
 
     # --- how a request is made
 
-    def _head_with_writer(self, path: str) -> tuple[object, Version] | None:
-        def request() -> tuple[object, Version]:
-            answer = self._store().get(path, options={"head": True})
-            return answer.attributes.get(_WRITER), _version(answer.meta, path)
-
-        return self._ask_existing("look at", path, request)
-
-    def _written(self, answer: PutResult, path: str, size: int) -> Version:
-        etag = answer["e_tag"]
-        if etag is None:
-            raise self._no_etag(path)
-        return Version(path, etag, answer["version"], size, 0.0)
-
-    def _no_etag(self, path: str) -> StoreError:
-        return StoreError(f"{self.address.url}/{path} has no entity tag: this server cannot keep a store.")
+    def _written(self, answer: PutResult, path: str, size: int, writer: str) -> Version:
+        return Version(path, _etag(answer["e_tag"], path), answer["version"], size, 0.0, writer)
 
     def _ask_existing(self, doing: str, path: str, request: Callable[[], T]) -> T | None:
         def ask() -> T | None:
@@ -235,11 +215,7 @@ class ObjectClient:
 
     def _ask(self, doing: str, path: str, request: Callable[[], T]) -> T:
         """Make one request; every one goes through here."""
-        if _fork.inherited:
-            raise StoreError(
-                f"Cannot {doing} {self.address.url}/{path}: this process was forked after its parent had used object "
-                "stores. Start workers with the 'spawn' or 'forkserver' method."
-            )
+        ensure_library()
         from obstore.exceptions import BaseError  # optional dependency
 
         try:
@@ -261,11 +237,26 @@ class ObjectClient:
         return store
 
 
-def _version(meta: ObjectMeta, path: str) -> Version:
-    etag = meta["e_tag"]
+def _answered(answer: GetResult, path: str) -> Version:
+    return _version(answer.meta, path, answer.attributes.get(_WRITER))
+
+
+def _version(meta: ObjectMeta, path: str, writer: str | None = None) -> Version:
+    etag = _etag(meta["e_tag"], path)
+    return Version(path, etag, meta["version"], meta["size"], meta["last_modified"].timestamp(), writer)
+
+
+def _etag(etag: str | None, path: str) -> str:
     if etag is None:
         raise StoreError(f"{path!r} has no entity tag: this server cannot keep a store.")
-    return Version(path, etag, meta["version"], meta["size"], meta["last_modified"].timestamp())
+    return etag
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return how a write is refused whose condition does not hold; which it is differs by service and condition."""
+    from obstore.exceptions import AlreadyExistsError, PreconditionError  # optional dependency
+
+    return AlreadyExistsError, PreconditionError, FileNotFoundError
 
 
 def _views(parts: Sequence[Buffer]) -> tuple[list[bytes | memoryview], int]:

@@ -305,7 +305,7 @@ def _stamp(version: Version, target: Target | None = None) -> Stamp:
     """Return the stamp of a version, or of bytes which lie at a place of their own and are never replaced there."""
     if target is not None:
         return Stamp((target.path,))
-    return Stamp((version.etag, version.version, version.size))
+    return Stamp((version.writer, version.etag, version.version, version.size))
 
 
 def _restless(path: str) -> StoreError:
