@@ -28,6 +28,8 @@ STORAGES = {
     "tiered-three": "open_tiered_three",
     "tiered-write-back": "open_tiered_write_back",
     "tiered-read-only": "open_tiered_read_only",
+    "objects-s3": "open_s3",
+    "objects-azure": "open_azure",
 }
 
 NOT_SHARED = {"memory", "tiered-read-only-memory"}

@@ -368,3 +368,18 @@ def faulty_server() -> Iterator[FaultyServer]:
     server.over.set()
     server.shutdown()
     server.server_close()
+
+
+# --- for the suite that every storage has to pass
+
+
+@pytest.fixture
+def open_s3(s3_server: SimpleNamespace) -> Callable[[], ObjectStorage]:
+    prefix = f"contract-{os.urandom(6).hex()}"
+    return lambda: s3_server.storage(prefix)
+
+
+@pytest.fixture
+def open_azure(azure_server: SimpleNamespace) -> Callable[[], ObjectStorage]:
+    prefix = f"contract-{os.urandom(6).hex()}"
+    return lambda: azure_server.storage(prefix)
