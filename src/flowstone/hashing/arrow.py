@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -87,11 +87,11 @@ class _Stream:
         if types.is_boolean(kind):
             self.values.update(_raw(array.cast(pa.uint8()), 1))
         elif types.is_string(kind) or types.is_binary(kind):
-            self.write_text(array, "i", 4)
+            self.write_text(array, "i")
         elif types.is_large_string(kind) or types.is_large_binary(kind):
-            self.write_text(array, "q", 8)
+            self.write_text(array, "q")
         elif _is_view(kind):
-            self.write_text(array.cast(pa.large_binary()), "q", 8)
+            self.write_text(array.cast(pa.large_binary()), "q")
         elif types.is_struct(kind):
             for stream, part in zip(self.below, array.flatten()):
                 stream.add(part)
@@ -106,7 +106,7 @@ class _Stream:
         elif not types.is_null(kind):
             self.values.update(_raw(array, kind.bit_width // 8))
 
-    def write_text(self, array: Any, code: str, width: int) -> None:
+    def write_text(self, array: Any, code: Literal["i", "q"]) -> None:
         offsets = memoryview(array.buffers()[1]).cast("B").cast(code)
         first, last = offsets[array.offset], offsets[array.offset + len(array)]
         self.lengths.update(_raw(pc.binary_length(array).cast(pa.int64()), 8))
@@ -135,7 +135,8 @@ def _is_view(kind: Any) -> bool:
 
 
 def _is_list(kind: Any) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _parts(kind: Any) -> list[Any]:

@@ -54,7 +54,8 @@ def _values(value: Any) -> Node:
 
 
 def _enum(value: Any) -> Node:
-    return Node("enum", (value._name_, value._value_), (".name", ".value"), kind=type(value))
+    told = None if type(value._value_) is object else value._value_  # object(): a member that is nothing but its name
+    return Node("enum", (value._name_, told), (".name", ".value"), kind=type(value))
 
 
 def _flag(value: Any) -> Node:
@@ -62,18 +63,26 @@ def _flag(value: Any) -> Node:
 
 
 def _exception(value: BaseException) -> Node:
+    """By class, arguments, attributes and cause; where it was raised does not count."""
     kind = type(value)
-    if "__reduce__" in {name for base in kind.__mro__ if base.__module__ != "builtins" for name in base.__dict__}:
+    if any(not _REDUCERS.isdisjoint(base.__dict__) for base in kind.__mro__ if base.__module__ != "builtins"):
         return reduced(value, value.__reduce_ex__(4))
-    named = {name: getattr(value, name, None) for name in ("errno", "strerror", "filename", "filename2", "path")}
-    state = {name: item for name, item in value.__dict__.items() if name not in cached_names(kind)}
-    told = {name: item for name, item in named.items() if item is not None and name not in state}
+    names = next((names for base, names in _TOLD.items() if isinstance(value, base)), ())
+    cached = cached_names(kind)
+    state = {name: item for name, item in value.__dict__.items() if name not in cached}
     return Node(
         "exception",
-        (value.args, State(told), State(state), value.__cause__),
+        (value.args, State({name: getattr(value, name) for name in names}), State(state), value.__cause__),
         (".args", "", "", ".__cause__"),
         kind=kind,
     )
+
+
+_REDUCERS = frozenset({"__reduce__", "__reduce_ex__", "__getstate__"})
+_TOLD: dict[type, tuple[str, ...]] = {
+    OSError: ("errno", "strerror", "filename", "filename2"),
+    ImportError: ("name", "path"),
+}
 
 
 register_type("builtins.complex", _complex)

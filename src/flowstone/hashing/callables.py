@@ -10,9 +10,10 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from flowstone.hashing.flat import ATOMS
-from flowstone.hashing.form import Bag, Node, Refused, State, buffer_digest
+from flowstone.exceptions import HashError
+from flowstone.hashing.form import Node, Refused, State, buffer_digest
 from flowstone.hashing.registry import Encoder, register_type
+from flowstone.hashing.unfold import class_token, direct
 from flowstone.hashing.walk import token
 
 FunctionEncoder = Callable[[FunctionType], bytes]
@@ -107,13 +108,24 @@ def _property(value: property) -> Node:
 
 
 def _module(value: ModuleType) -> Node:
-    return Node("module", (value.__name__,))
+    name = value.__name__
+    if name == "__main__" or sys.modules.get(name) is not value:
+        raise Refused(ModuleType, f"no other process can import {name!r} by its name and get this module")
+    return Node("module", (name,))
 
 
 def _class(value: type) -> Node:
-    if is_importable(value):
-        return Node("class", (value.__module__, value.__qualname__))
-    return Node("local class", (value.__module__, value.__qualname__, _body_digest(value)))
+    module, name = value.__module__, value.__qualname__
+    if is_importable(value) or not value.__flags__ & _ON_HEAP:
+        return Node("class", (module, name))
+    given = getattr(value, "__pydantic_generic_metadata__", None)
+    if given and given["origin"]:
+        return Node("generic class", (class_token(given["origin"]), token(given["args"])))
+    module = "__main__" if module == "__mp_main__" else module  # its name in a spawned process
+    return Node("local class", (module, name, _body_digest(value)))
+
+
+_ON_HEAP = 1 << 9  # types made at run time; others are part of an interpreter or an extension module
 
 
 def _body_digest(kind: type) -> bytes:
@@ -137,7 +149,7 @@ def _body_digest(kind: type) -> bytes:
 
 def is_importable(kind: type) -> bool:
     """Whether another process finds this very class by its module and name."""
-    if kind.__module__ == "__main__":
+    if kind.__module__ in ("__main__", "__mp_main__"):
         return False
     found: Any = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
@@ -156,53 +168,21 @@ _SKIPPED = frozenset(
 ) | {"_abc_impl"}
 
 
-_COUNTED = ATOMS | {FunctionType, staticmethod, classmethod, property}
-
-
 def _body(kind: type) -> list[object]:
     return [(name, _member(entry)) for name, entry in sorted(vars(kind).items()) if name not in _SKIPPED]
 
 
 def _member(entry: object) -> object:
     """Code and plain constants count; of anything else in a class body its type does, for it may be anything."""
-    if type(entry) in _COUNTED or isinstance(entry, type):
-        return entry
+    if type(entry) in _CODE or isinstance(entry, type) or direct(entry) is not None:
+        try:
+            return token(entry)
+        except HashError:
+            return token(entry.__code__) if isinstance(entry, FunctionType) else type(entry).__qualname__
     return f"{type(entry).__module__}.{type(entry).__qualname__}"
 
 
-def _alias(value: Any) -> Node:
-    name = getattr(value, "_name", None)
-    return Node(f"alias {type(value).__name__}", (name, value.__origin__, value.__args__))
-
-
-def _union(value: Any) -> Node:
-    return Bag("union", value.__args__)
-
-
-def _literal(value: Any) -> Node:
-    return Bag("literal", value.__args__)
-
-
-def _annotated(value: Any) -> Node:
-    return Node("annotated", (value.__origin__, value.__metadata__))
-
-
-def _type_variable(value: Any) -> Node:
-    variance = (getattr(value, "__covariant__", False), getattr(value, "__contravariant__", False))
-    limits = (getattr(value, "__bound__", None), getattr(value, "__constraints__", ()))
-    return Node(f"variable {type(value).__name__}", (value.__module__, value.__name__, variance, limits))
-
-
-def _special_form(value: Any) -> Node:
-    return Node("special form", (value._name,))
-
-
-def _forward(value: Any) -> Node:
-    return Node("forward reference", (value.__forward_arg__,))
-
-
-def _new_type(value: Any) -> Node:
-    return Node("new type", (value.__module__, value.__qualname__, value.__supertype__))
+_CODE = frozenset({FunctionType, staticmethod, classmethod, property})
 
 
 def _no_frame(value: object) -> Node:
@@ -226,23 +206,6 @@ _ENCODERS: dict[str, Encoder] = {
     "builtins.frame": _no_frame,
     "builtins.traceback": _no_frame,
     "functools._lru_cache_wrapper": _cached_function,
-    "types.GenericAlias": _alias,
-    "types.UnionType": _union,
-    "typing.Union": _union,
-    "typing._UnionGenericAlias": _union,
-    "typing._GenericAlias": _alias,
-    "typing._CallableGenericAlias": _alias,
-    "typing._SpecialGenericAlias": _special_form,
-    "typing._CallableType": _special_form,
-    "typing._TupleType": _special_form,
-    "typing._SpecialForm": _special_form,
-    "typing._LiteralGenericAlias": _literal,
-    "typing._AnnotatedAlias": _annotated,
-    "typing.ForwardRef": _forward,
-    "typing.NewType": _new_type,
-    "typing.TypeVar": _type_variable,
-    "typing.ParamSpec": _type_variable,
-    "typing.TypeVarTuple": _type_variable,
 }
 for _name, _encoder in _ENCODERS.items():
     register_type(_name, _encoder)

@@ -127,19 +127,13 @@ class _Table:
                 pass
         if not kinds <= {str, int}:
             raise _NoColumns
-        return self.groups(values, levels)
+        return self.pairs(values, lengths, levels)
 
-    def groups(self, values: Sequence[dict[Any, Any]], levels: int) -> Any:
-        """Dicts whose keys are not all the same: which belongs to which keys, then the fields for each."""
-        groups: dict[tuple[Any, ...], list[Any]] = {}
-        which = []
-        for value in values:
-            keys = _sorted_keys(value)
-            groups.setdefault(keys, []).append(value)
-            which.append(keys)
-        numbers = {keys: number for number, keys in enumerate(groups)}
-        told = [[list(keys), self.fields(group, list(keys), levels)] for keys, group in groups.items()]
-        return "dicts", [numbers[keys] for keys in which], told
+    def pairs(self, values: Sequence[dict[Any, Any]], lengths: list[int], levels: int) -> Any:
+        """Dicts whose keys are not all the same: all keys, each dict's in order, then the values they lead to."""
+        keys = list(map(_sorted_keys, values))
+        told = [value[key] for value, of in zip(values, keys) for key in of]
+        return "dicts", _told(lengths), list(chain.from_iterable(keys)), self.column(told, levels - 1)
 
     def fields(self, values: Sequence[dict[Any, Any]], keys: list[Any], levels: int) -> list[Any]:
         """A column for each key; raises KeyError if one is missing somewhere."""
@@ -164,10 +158,10 @@ class _Table:
         return "node", label, kind and self.class_token(kind), parts
 
 
-def _sorted_keys(value: dict[Any, Any]) -> tuple[Any, ...]:
+def _sorted_keys(value: dict[Any, Any]) -> list[Any]:
     try:
-        return tuple(sorted(value))
-    except TypeError:
+        return sorted(value)
+    except TypeError:  # str and int
         raise _NoColumns from None
 
 

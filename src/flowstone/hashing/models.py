@@ -49,19 +49,38 @@ def _row_mapping(value: Any) -> Node:
     return Node("row mapping", (dict(value),))
 
 
+def _mapped(value: Any) -> Node:
+    """An instance of a mapped class: what is loaded of it."""
+    if value._sa_instance_state.expired_attributes:
+        raise Refused(type(value), "some of its attributes would have to be loaded first; refresh it")
+    state = {name: item for name, item in value.__dict__.items() if name != "_sa_instance_state"}
+    return Node("mapped object", (State(state),), kind=type(value))
+
+
+def _related(value: Any) -> Node:
+    return Node("related", (list(value) if isinstance(value, list) else set(value),))
+
+
+def _related_by_key(value: Any) -> Node:
+    return Node("related", (dict(value),))
+
+
 def _sql(value: Any) -> Node:
     raise Refused(type(value), "it is an SQL expression, which changes as it is used; pass its text and parameters")
 
 
 def _graph(value: Any) -> Node:
     """A networkx graph by nodes, edges and attributes; the order of neither makes a difference."""
-    nodes = {name: dict(data) for name, data in value.nodes(data=True)}
-    edges = {name: dict(around) for name, around in value.adj.items()}
-    if value.is_multigraph():
-        edges = {name: {other: dict(keyed) for other, keyed in around.items()} for name, around in edges.items()}
-    edges = {name: {other: dict(data) for other, data in around.items()} for name, around in edges.items()}
+    nodes, edges = value._node, value._adj
+    if type(nodes) is not dict or type(edges) is not dict:  # a view of another graph
+        nodes = {name: dict(data) for name, data in value.nodes(data=True)}
+        edges = {name: _copied(around, 2 if value.is_multigraph() else 1) for name, around in value.adj.items()}
     own = {name: item for name, item in _fields(value).items() if name not in _GRAPH_STATE and not callable(item)}
     return Node("graph", (value.graph, nodes, edges, State(own)), (".graph", ".nodes", ".adj", ""), kind=type(value))
+
+
+def _copied(around: Any, levels: int) -> dict[Any, Any]:
+    return {key: _copied(item, levels - 1) if levels else item for key, item in around.items()}
 
 
 _GRAPH_STATE = frozenset({"graph", "_node", "_adj", "_succ", "_pred", "__networkx_cache__", "_graph"})
@@ -75,6 +94,12 @@ _NAMED: dict[str, Callable[[Any], Node]] = {
     "msgspec._core.Struct": _struct,
     "sqlalchemy.engine.row.Row": _row,
     "sqlalchemy.engine.row.RowMapping": _row_mapping,
+    "sqlalchemy.orm.collections.InstrumentedList": _related,
+    "sqlalchemy.orm.collections.InstrumentedSet": _related,
+    "sqlalchemy.orm.collections.InstrumentedDict": _related_by_key,
+    "sqlalchemy.orm.decl_api.DeclarativeBase": _mapped,
+    "sqlalchemy.orm.decl_api.DeclarativeBaseNoMeta": _mapped,
+    "sqlalchemy.orm.decl_api.Base": _mapped,
     "sqlalchemy.sql.elements.ClauseElement": _sql,
     "networkx.classes.graph.Graph": _graph,
 }

@@ -6,6 +6,7 @@ Their reduce protocol is asked and its answer walked; the bytes of a pickle are 
 from __future__ import annotations
 
 import copyreg
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,9 @@ _LIVE = {
     "multiprocessing.pool.Pool": "it is a pool of workers",
     "multiprocessing.process.BaseProcess": "it is a process",
     "selectors.BaseSelector": "it waits for connections",
+    "sqlalchemy.engine.base.Connection": "it is a connection",
+    "sqlalchemy.engine.base.Engine": "it holds connections",
+    "sqlalchemy.orm.session.Session": "it holds connections",
     "subprocess.Popen": "it is a process",
     "threading.Thread": "it is a thread",
 }
@@ -42,6 +46,12 @@ def object_encoder(kind: type, sample: Any) -> Encoder:
     reducer = copyreg.dispatch_table.get(kind)
     if reducer is not None:
         return lambda value: reduced(value, reducer(value))
+    if issubclass(kind, tuple) and hasattr(kind, "_fields") and kind.__reduce_ex__ is _base.__reduce_ex__:
+        return _named_tuple
+    if issubclass(kind, (set, frozenset)):
+        return _set
+    if kind is object:
+        raise Refused(kind, "it has no content but its identity")
     if _is_plain(kind):
         sample.__reduce_ex__(_PROTOCOL)  # raises for extension types that keep more than attributes
         return _attributes_encoder(kind)
@@ -60,12 +70,15 @@ def refuse_live(kind: type) -> None:
 
 def _is_plain(kind: Any) -> bool:
     """Whether `copyreg` itself would copy instances by class and attributes alone."""
-    if kind is object or kind.__reduce_ex__ is not _base.__reduce_ex__ or kind.__reduce__ is not _base.__reduce__:
+    if kind.__reduce_ex__ is not _base.__reduce_ex__ or kind.__reduce__ is not _base.__reduce__:
         return False
     if hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__"):
         return False
-    # the __getstate__ that `dataclasses` gives to frozen slotted classes says no more than the attributes do
-    if kind.__getstate__ is not _base.__getstate__ and kind.__getstate__.__module__ != "dataclasses":
+    # the __getstate__ that `dataclasses` and `attrs` give to slotted classes says no more than the attributes do
+    if kind.__getstate__ is not _base.__getstate__ and kind.__getstate__.__module__ not in (
+        "dataclasses",
+        "attr._make",
+    ):
         return False
     return all(_is_python_class(base) for base in kind.__mro__[:-1])
 
@@ -75,8 +88,9 @@ def _is_python_class(base: type) -> bool:
 
 
 def _attributes_encoder(kind: type) -> Encoder:
-    slots = slot_names(kind)
-    cached = cached_names(kind)
+    fields = getattr(kind, "__attrs_attrs__", None)
+    slots = slot_names(kind) if fields is None else tuple(field.name for field in fields)
+    cached = cached_names(kind) | {"_attrs_cached_hash"}
 
     def unfold(value: object) -> Node:
         return Node("object", (State(attributes(value, slots, cached)),), kind=kind)
@@ -92,11 +106,12 @@ def attributes(value: object, slots: tuple[str, ...], cached: frozenset[str]) ->
     if slots:
         state = dict(state)
         for name in slots:
-            try:
-                state[name] = getattr(value, name)
-            except AttributeError:
-                continue
+            if (item := getattr(value, name, _UNSET)) is not _UNSET:
+                state[name] = item
     return state
+
+
+_UNSET = object()
 
 
 def slot_names(kind: type) -> tuple[str, ...]:
@@ -126,36 +141,40 @@ def cached_names(kind: type) -> frozenset[str]:
 
 def reduced(value: object, answer: object) -> Node:
     """Unfold the answer of a reduce method."""
+    kind = type(value)
     if isinstance(answer, str):
         return Node("global", (getattr(value, "__module__", None) or "", answer))
     if not isinstance(answer, tuple) or not 2 <= len(answer) <= 6:
-        raise Refused(type(value), "its __reduce__ gives neither a name nor a tuple of two to six items")
+        raise Refused(kind, "its __reduce__ gives neither a name nor a tuple of two to six items")
     rebuild, arguments, state, listed, keyed, *_ = *answer, None, None, None
-    if rebuild is _newobj and type(value) is object:
-        raise Refused(object, "a bare object() is nothing but its identity")
+    label, arguments = _way_back(kind, rebuild, arguments)
     return Node(
-        "reduced",
+        label,
         (
-            Items([_name_of(rebuild)], _nowhere),
             Items(list(arguments), lambda place: f".__reduce_ex__()[1][{place}]"),
-            _state(state, cached_names(type(value))),
+            _state(state, cached_names(kind)),
             None if listed is None else list(listed),
-            None if keyed is None else dict(keyed),
+            None if keyed is None else list(keyed) if issubclass(kind, OrderedDict) else dict(keyed),
         ),
+        kind=kind,
     )
 
 
-_newobj = copyreg.__newobj__  # type: ignore[attr-defined]
-
-
-def _nowhere(_: int) -> str:
-    return ""
-
-
-def _name_of(rebuild: Any) -> object:
+def _way_back(kind: type, rebuild: Any, arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """How `copyreg` would make such a value again: the label of that way, and what it is given."""
+    if rebuild in _MAKERS and arguments[0] is kind:
+        return _MAKERS[rebuild], arguments[1:]
+    if rebuild is kind:
+        return "called", arguments
     if isinstance(rebuild, type):
-        return rebuild
-    return f"{rebuild.__module__}:{rebuild.__qualname__}"
+        return "called other", (rebuild, *arguments)
+    return "rebuilt", (f"{rebuild.__module__}:{rebuild.__qualname__}", *arguments)
+
+
+_MAKERS: dict[Any, str] = {
+    copyreg.__newobj__: "made",  # type: ignore[attr-defined]
+    copyreg.__newobj_ex__: "made with keywords",  # type: ignore[attr-defined]
+}
 
 
 def _state(state: object, cached: frozenset[str]) -> object:
@@ -164,3 +183,15 @@ def _state(state: object, cached: frozenset[str]) -> object:
     if isinstance(state, dict):
         return State({name: item for name, item in state.items() if name not in cached})
     return state
+
+
+def _named_tuple(value: Any) -> Node:
+    return Node(
+        "named tuple", (list(value._fields), tuple(value), State(getattr(value, "__dict__", {}))), kind=type(value)
+    )
+
+
+def _set(value: Any) -> Node:
+    """Instances of subclasses of set and frozenset, whose reduce protocol tells them in an order of the process."""
+    state = attributes(value, slot_names(type(value)), cached_names(type(value)))
+    return Node("set subclass", (frozenset(value), State(state)), ("", ""), kind=type(value))

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from flowstone.hashing.form import Node, Refused, buffer_digest, buffer_hasher
+from flowstone.hashing.form import Node, Refused, buffer_hasher
 from flowstone.hashing.registry import register_type
 
 _ROWS = 1 << 20  # at a time where a copy has to be made

@@ -11,6 +11,7 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, TypeVar, overload
 
+from flowstone.hashing.flat import ATOMS, CONTAINERS
 from flowstone.hashing.form import Node
 from flowstone.hashing.objects import object_encoder
 
@@ -43,6 +44,8 @@ _FAMILIES = {  # the first part of a type's module, and who knows its types
     "scipy": "sparse",
     "sqlalchemy": "models",
     "torch": "tensors",
+    "types": "type_forms",
+    "typing": "type_forms",
     "uuid": "stdlib",
     "xarray": "labelled",
     "zoneinfo": "stdlib",
@@ -54,6 +57,7 @@ class _Registry:
 
     def __init__(self) -> None:
         self.found: dict[type, Encoder] = {}
+        self.by_user: dict[type, Encoder] = {}
         self.by_type: dict[type, tuple[Encoder, bool]] = {}
         self.by_name: dict[str, tuple[Encoder, bool]] = {}
         self.loaded: set[str] = set()
@@ -63,6 +67,11 @@ class _Registry:
         with self.lock:
             entries: dict[Any, tuple[Encoder, bool]] = self.by_name if isinstance(kind, str) else self.by_type
             entries[kind] = (encoder, subclasses)
+            self.found = {}
+
+    def add_users(self, kind: type, encoder: Encoder) -> None:
+        with self.lock:
+            self.by_user[kind] = encoder
             self.found = {}
 
 
@@ -91,11 +100,16 @@ def register(kind: type[T], function: Callable[[T], object] | None = None) -> ob
         raise TypeError(f"register() takes a class, not {kind!r}.")
     if function is None:
         return lambda function: register(kind, function)
+    if kind in _FIXED:
+        raise TypeError(f"{kind.__qualname__} has a fixed form; register a subclass of it.")
     if not callable(function):
         raise TypeError(f"register({kind.__qualname__}, ...) takes a function of one value, not {function!r}.")
     stand_in = function
-    register_type(kind, lambda value: Node("registered", (stand_in(value),), kind=type(value)), subclasses=True)
+    _registry.add_users(kind, lambda value: Node("registered", (stand_in(value),), kind=type(value)))
     return function
+
+
+_FIXED = ATOMS | CONTAINERS | {set, frozenset, object}
 
 
 def encoder_for(value: object) -> Encoder:
@@ -112,6 +126,8 @@ def _by_order(kind: type) -> Encoder | None:
     if "__flowstone_key__" in {name for base in kind.__mro__ for name in base.__dict__}:
         return _own_key
     for base in kind.__mro__:
+        if (encoder := _registry.by_user.get(base)) is not None:
+            return encoder
         _load_family(base)
         entry = _registry.by_type.get(base) or _registry.by_name.get(f"{base.__module__}.{base.__qualname__}")
         if entry is not None and (base is kind or entry[1]):

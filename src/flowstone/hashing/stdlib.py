@@ -51,7 +51,9 @@ def _uuid(value: Any) -> Node:
 
 
 def _path(value: Any) -> Node:
-    return Node("path", (type(value).__name__, str(value)))
+    kind = type(value)
+    flavour = kind.__name__ if kind.__module__.partition(".")[0] == "pathlib" else ""
+    return Node("path", (flavour, str(value)), kind=None if flavour else kind)
 
 
 def _pattern(value: Any) -> Node:
@@ -66,7 +68,8 @@ def _array(value: Any) -> Node:
     if sys.byteorder == "big" and value.itemsize > 1:
         value = value[:]
         value.byteswap()
-    return Node("array", (value.typecode, value.itemsize, len(value), buffer_digest(memoryview(value).cast("B"))))
+    content = value.tobytes() if value.typecode == "u" else memoryview(value).cast("B")
+    return Node("array.array", (value.typecode, value.itemsize, buffer_digest(content)))
 
 
 def _deque(value: Any) -> Node:
@@ -122,8 +125,7 @@ for _name, _encoder in {
     register_type(_name, _encoder)
 
 for _module in ("pathlib", "pathlib._local"):
-    for _flavour in ("PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath"):
-        register_type(f"{_module}.{_flavour}", _path)
+    register_type(f"{_module}.PurePath", _path, subclasses=True)
 
 for _kind in ("Address", "Network", "Interface"):
     register_type(f"ipaddress.IPv4{_kind}", _address)
