@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from flowstone.locking.deadlocks import WaitGraph
 from flowstone.locking.filesystem import DoorFiles, FileSystemLockManager
 from flowstone.locking.holders import lineage
 from flowstone.locking.memory import MemoryLockManager
+from flowstone.locking.objects import ObjectLeases, ObjectLockManager
 from flowstone.locking.outside import Outside
 from flowstone.locking.redis import Address, LeaseServer, RedisLockManager
 from flowstone.locking.space import LockSpace
@@ -85,11 +87,22 @@ def redis_kind(request: pytest.FixtureRequest) -> Kind:
     )
 
 
+def objects_kind(request: pytest.FixtureRequest) -> Kind:
+    server = request.getfixturevalue("s3_server")
+    prefix = f"locks-{os.urandom(6).hex()}"
+    return Kind(
+        "objects",
+        lambda: ObjectLockManager(server.storage(prefix)),
+        lambda: Over(LockSpace(ObjectLeases(server.storage(prefix).client, lambda: None, LEASE), WaitGraph())),
+    )
+
+
 KINDS: dict[str, Callable[[pytest.FixtureRequest], Kind]] = {
     "memory": memory_kind,
     "filesystem": filesystem_kind,
     "process locks": process_locks_kind,
     "redis": redis_kind,
+    "objects": objects_kind,
 }
 
 
@@ -98,7 +111,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return KINDS[request.param](request)
 
 
-@pytest.fixture(params=["filesystem", "redis"])
+@pytest.fixture(params=["filesystem", "redis", "objects"])
 def wide_kind(request: pytest.FixtureRequest) -> Kind:
     """A kind that reaches beyond its process."""
     return KINDS[request.param](request)
