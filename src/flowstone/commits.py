@@ -5,7 +5,6 @@ Written once over effects, for blocks entered with `with` and with `async with`,
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +21,6 @@ from flowstone.warn import warn_once
 if TYPE_CHECKING:
     from flowstone.locking.base import LockManager
     from flowstone.transactions import Transaction
-
-_LOG = logging.getLogger("flowstone.transactions")
 
 
 class HeldLock(NamedTuple):
@@ -92,7 +89,7 @@ def _release(lock: HeldLock) -> None:
     try:
         lock.manager.release_lock(lock.key, lock.holder)
     except LockError as error:
-        _LOG.warning("The lock on %s was lost before it was released: %s", lock.key, error)
+        warn_once(("lock lost", lock.key), f"The lock on {lock.key!r} was lost before it was released: {error}")
 
 
 async def end(node: Transaction, error: BaseException | None) -> None:

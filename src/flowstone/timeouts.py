@@ -7,7 +7,7 @@ cut short but its result is dropped.
 
 from __future__ import annotations
 
-import signal
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -23,13 +23,15 @@ class _Expired(BaseException):
 
 def interrupting(seconds: float) -> AbstractContextManager[None]:
     """Return a context that raises RunTimeoutError if its block runs longer than `seconds`."""
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+    if threading.current_thread() is threading.main_thread() and os.name == "posix":
         return _by_signal(seconds)
     return _by_thread_exception(seconds)
 
 
 @contextmanager
 def _by_signal(seconds: float) -> Iterator[None]:
+    import signal  # builds enums of all signals when imported; only timeouts need it
+
     def expire(_number: int, _frame: FrameType | None) -> None:
         raise _Expired
 

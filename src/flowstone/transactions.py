@@ -7,7 +7,6 @@ in one step. Every task call is a transaction too, so that what a failed call le
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Iterable
 from contextvars import Token
 from types import TracebackType
@@ -27,6 +26,8 @@ from flowstone.records import RecordInfo
 from flowstone.results import Hit, ResultRecord, ResultStore, StagedRecord, get_result_store
 
 if TYPE_CHECKING:
+    import logging
+
     from flowstone.locking.base import LockManager
     from flowstone.runs import TaskRun
     from flowstone.upstream import Upstream

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable
 
 _said: set[Hashable] = set()
@@ -13,6 +12,8 @@ def warn_once(cause: Hashable, message: str) -> None:
     if cause in _said:
         return
     _said.add(cause)
+    import logging  # costs a third of what all of flowstone does, and most programs never warn
+
     logging.getLogger("flowstone").warning(message)
 
 

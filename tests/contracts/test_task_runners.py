@@ -215,7 +215,7 @@ def test_map_makes_a_run_of_each_item_in_order(entered):
     assert add.map(range(3), b=(1, 2, 3)).result() == [1, 3, 5]
     assert add.map(add.map([1, 2])).result() == [3, 4]
     assert add.map({"a": 1}, "b").result() == ["ab"]
-    assert add.map((i for i in [1, 2])).result() == [2, 3]
+    assert add.map(i for i in [1, 2]).result() == [2, 3]
     assert add.map([]) == []
     assert aadd.map([1, 2]).result() == [2, 3]
 

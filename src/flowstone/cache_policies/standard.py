@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -58,8 +57,10 @@ class Inputs(CachePolicy):
 
     def misspelt(self, parameters: Iterable[str]) -> Mapping[str, str]:
         """Return the excluded names that no parameter has, each with the parameter that was probably meant."""
+        from difflib import get_close_matches  # only where something is excluded
+
         known = list(parameters)
-        near = {name: difflib.get_close_matches(name, known, 1, 0.6) for name in self.exclude if name not in known}
+        near = {name: get_close_matches(name, known, 1, 0.6) for name in self.exclude if name not in known}
         return {name: found[0] for name, found in near.items() if found}
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 from flowstone import commits
@@ -119,7 +118,11 @@ def next_delay(delays: tuple[float, ...], attempts_made: int, jitter: float | No
     if not delays:
         return 0.0
     delay = delays[min(attempts_made, len(delays)) - 1]
-    return delay * (1 + random.random() * jitter) if jitter else delay
+    if not jitter:
+        return delay
+    from random import random  # seeds itself when imported, which most runs need not wait for
+
+    return delay * (1 + random() * jitter)
 
 
 def judged(outcome: Returned[Any]) -> Outcome:

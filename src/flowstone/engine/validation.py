@@ -7,7 +7,7 @@ is installed; without it arguments are bound and nothing more (see docs/adr/0002
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from functools import cache
 from types import NoneType
 from typing import Any, Final, get_type_hints
 
@@ -25,9 +25,16 @@ def validated(fn: Callable[..., Any], parameters: dict[str, Any]) -> dict[str, A
     doubtful = {
         name: hint for name, hint in _hints(fn).items() if name in parameters and not _fits(parameters[name], hint)
     }
-    if not doubtful or find_spec("pydantic") is None:
+    if not doubtful or not _has_pydantic():
         return parameters
     return {**parameters, **_coerced(fn, parameters, doubtful)}
+
+
+@cache
+def _has_pydantic() -> bool:
+    from importlib.util import find_spec  # only where an argument is not plainly of its type
+
+    return find_spec("pydantic") is not None
 
 
 def _hints(fn: Callable[..., Any]) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowstone.filesystems import LocalFileSystem, resolve_storage
 from flowstone.filesystems.base import Storage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowstone.settings import Settings
 
 

@@ -6,8 +6,7 @@ import copy
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from flowstone.clock import current_clock
 from flowstone.exceptions import LockError, MissingResult
@@ -25,10 +24,12 @@ from flowstone.signing import Keyring, load_keyring
 from flowstone.warn import warn_once
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowstone.locking.base import LockManager
 
 T = TypeVar("T")
-StorageLike = Storage | Path | str
+StorageLike: TypeAlias = "Storage | Path | str"
 _UNKNOWN: Any = object()
 
 
