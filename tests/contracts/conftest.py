@@ -30,9 +30,11 @@ STORAGES = {
     "tiered-read-only": "open_tiered_read_only",
     "objects-s3": "open_s3",
     "objects-azure": "open_azure",
+    "remote-memory": "open_remote_memory",
+    "remote-file": "open_remote_file",
 }
 
-NOT_SHARED = {"memory", "tiered-read-only-memory"}
+NOT_SHARED = {"memory", "tiered-read-only-memory", "remote-memory"}
 """Storages that another process cannot see."""
 
 

@@ -199,6 +199,8 @@ def test_no_two_versions_share_a_stamp_however_fast_they_follow(storage: Storage
 
 
 def test_a_blob_that_was_deleted_and_put_again_has_a_new_stamp(storage: Storage) -> None:
+    if not storage.coordinates:
+        pytest.skip("its stamps may tell bytes apart, not writes")
     stamps = []
     for _ in range(20):
         stamps.append(storage.put("k", [b"data"]))

@@ -32,6 +32,7 @@ import pytest
 
 from flowstone.filesystems.object_client import ObjectClient
 from flowstone.filesystems.objects import ObjectStorage
+from flowstone.filesystems.remote import RemoteFileSystem
 
 T = TypeVar("T")
 
@@ -383,3 +384,18 @@ def open_s3(s3_server: SimpleNamespace) -> Callable[[], ObjectStorage]:
 def open_azure(azure_server: SimpleNamespace) -> Callable[[], ObjectStorage]:
     prefix = f"contract-{os.urandom(6).hex()}"
     return lambda: azure_server.storage(prefix)
+
+
+@pytest.fixture
+def open_remote_memory() -> Iterator[Callable[[], RemoteFileSystem]]:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    base = f"memory://contract-{os.urandom(6).hex()}"
+    yield lambda: RemoteFileSystem(base)
+    if memory.exists(base):
+        memory.rm(base, recursive=True)
+
+
+@pytest.fixture
+def open_remote_file(tmp_path: Path) -> Callable[[], RemoteFileSystem]:
+    pytest.importorskip("fsspec")
+    return lambda: RemoteFileSystem(f"file://{tmp_path}/store")
