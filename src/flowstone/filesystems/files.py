@@ -170,7 +170,8 @@ def link_new(temp: str, name: str, where: int | None, lock: str) -> bool:
         os.link(temp, name, dst_dir_fd=where)
     except FileExistsError:
         os.unlink(temp)
-        refuse_folder(name, where)
+        with suppress(FileNotFoundError):  # deleted since: it was there all the same
+            refuse_folder(name, where)
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
