@@ -7,12 +7,14 @@ The format is specified in docs/key-format.md.
 from __future__ import annotations
 
 from flowstone.hashing.callables import register_classes, register_functions
-from flowstone.hashing.form import KEY_FORMAT, combine, part_digest
+from flowstone.hashing.form import KEY_FORMAT, buffer_digest, buffer_hasher, combine, part_digest
 from flowstone.hashing.registry import register, register_type
 from flowstone.hashing.walk import token
 
 __all__ = [
     "KEY_FORMAT",
+    "buffer_digest",
+    "buffer_hasher",
     "combine",
     "digest",
     "part_digest",

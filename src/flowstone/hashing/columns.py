@@ -12,7 +12,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from flowstone.hashing.flat import ATOMS, ORDERED_KEYS, too_long, written
+from flowstone.hashing.flat import ATOMS, ORDERED_KEYS, numbers, too_long, written
 from flowstone.hashing.form import Items, Node, Refused, State
 from flowstone.hashing.order import kinds_of
 
@@ -40,6 +40,8 @@ def columns(mark: bytes, values: Sequence[Any], unfold: Unfold, class_token: Cla
         told = table.column(values, MAX_LEVELS)
     except _NoColumns:
         return None
+    if type(told) is bytes:
+        return mark + told
     return written(mark, told, table.floats)
 
 
@@ -55,10 +57,14 @@ class _Table:
         self.floats = False
 
     def column(self, values: Sequence[Any], levels: int) -> Any:
-        """A list if all values are atoms; else a tuple that begins with what they are."""
+        """Bytes for many numbers of one kind, a list for other atoms; else a tuple that begins with what they are."""
         self.room -= len(values)
         if self.room < 0 or levels == 0:
             raise _NoColumns
+        if len(values) >= FEWEST:
+            content = numbers(values if type(values) is list else list(values))
+            if content is not None:
+                return content
         kinds = kinds_of(values)
         if kinds <= ATOMS:
             return self.atoms(values, kinds)
@@ -131,7 +137,10 @@ class _Table:
 
     def pairs(self, values: Sequence[dict[Any, Any]], lengths: list[int], levels: int) -> Any:
         """Dicts whose keys are not all the same: all keys, each dict's in order, then the values they lead to."""
-        keys = list(map(_sorted_keys, values))
+        try:
+            keys = list(map(sorted, values))
+        except TypeError:  # str and int in one dict
+            raise _NoColumns from None
         told = [value[key] for value, of in zip(values, keys) for key in of]
         return "dicts", _told(lengths), list(chain.from_iterable(keys)), self.column(told, levels - 1)
 
@@ -156,13 +165,6 @@ class _Table:
                 raise _NoColumns
         parts = [self.column(_bare(column), levels - 1) for column in zip(*[node.parts for node in nodes])]
         return "node", label, kind and self.class_token(kind), parts
-
-
-def _sorted_keys(value: dict[Any, Any]) -> list[Any]:
-    try:
-        return sorted(value)
-    except TypeError:  # str and int
-        raise _NoColumns from None
 
 
 def _told(lengths: list[int]) -> int | list[int]:

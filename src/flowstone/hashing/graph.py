@@ -22,10 +22,11 @@ def graph_token(value: object) -> bytes:
 class _Vertex:
     """One value of the graph; holds on to it so that its id stays its own."""
 
-    __slots__ = ("edges", "index", "knot", "low", "node", "place", "sealed", "tokens", "value")
+    __slots__ = ("classes", "edges", "index", "knot", "low", "node", "place", "sealed", "tokens", "value")
 
-    def __init__(self, value: object, index: int) -> None:
+    def __init__(self, value: object, index: int, classes: dict[type, bytes]) -> None:
         self.value = value
+        self.classes = classes
         self.node = _unfolded(value)
         self.tokens: list[bytes] = []  # of the parts; empty for those at `edges`
         self.edges: list[tuple[int, _Vertex]] = []
@@ -35,7 +36,7 @@ class _Vertex:
         self.sealed = b""
 
     def content(self, names: dict[_Vertex, bytes]) -> bytes:
-        return content_of(self.node, self.filled(names))
+        return content_of(self.node, self.filled(names), self.classes)
 
     def filled(self, names: dict[_Vertex, bytes]) -> list[bytes]:
         """The tokens of all parts, those of the same knot by name."""
@@ -62,6 +63,7 @@ class _Search:
 
     def __init__(self) -> None:
         self.seen: dict[int, _Vertex] = {}
+        self.classes: dict[type, bytes] = {}
         self.frames: list[_Vertex] = []
         self.open: list[_Vertex] = []  # seen, component not yet complete
         self.is_open: set[_Vertex] = set()
@@ -79,7 +81,7 @@ class _Search:
     def enter(self, value: object) -> _Vertex:
         if len(self.frames) >= MAX_DEPTH:
             raise Refused(type(value), f"it is nested more than {MAX_DEPTH:,} levels deep, or makes new parts for ever")
-        vertex = self.seen[id(value)] = _Vertex(value, len(self.seen))
+        vertex = self.seen[id(value)] = _Vertex(value, len(self.seen), self.classes)
         self.frames.append(vertex)
         self.open.append(vertex)
         self.is_open.add(vertex)

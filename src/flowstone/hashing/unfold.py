@@ -45,11 +45,14 @@ def class_token(kind: type) -> bytes:
     return token
 
 
-def content_of(unfolded: Node, tokens: list[bytes]) -> bytes:
-    """The content of a node, once the tokens of its parts are known."""
-    if unfolded.kind is not None:
-        tokens = [class_token(unfolded.kind), *tokens]
-    return unfolded.content(tokens)
+def content_of(unfolded: Node, tokens: list[bytes], classes: dict[type, bytes]) -> bytes:
+    """The content of a node, once the tokens of its parts are known; `classes` remembers tokens during one walk."""
+    kind = unfolded.kind
+    if kind is None:
+        return unfolded.content(tokens)
+    if kind not in classes:
+        classes[kind] = class_token(kind)
+    return unfolded.content([classes[kind], *tokens])
 
 
 def unfold(value: object) -> Node:

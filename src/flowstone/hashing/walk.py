@@ -50,10 +50,11 @@ class _TooDeep(Exception):
 class _Walk:
     """One walk over a value by recursion: the fast way, for values that are neither deep nor cyclic."""
 
-    __slots__ = ("count", "known")
+    __slots__ = ("classes", "count", "known")
 
     def __init__(self) -> None:
         self.count = 0
+        self.classes: dict[type, bytes] = {}
         self.known: dict[int, tuple[object, bytes]] = {}  # by id; keeps the value alive so that the id stays its own
 
     def node(self, value: object, depth: int) -> bytes:
@@ -71,7 +72,7 @@ class _Walk:
         except Refused as refused:
             refused.segments.append(unfolded.segment(len(tokens)))
             raise
-        result = seal(content_of(unfolded, tokens))
+        result = seal(content_of(unfolded, tokens, self.classes))
         self.count += len(tokens) + 1
         if self.count - before > HEAVY:
             self.known[id(value)] = (value, result)
