@@ -224,10 +224,16 @@ class RemoteFileSystem(Storage):
     def _ask(self, doing: str, request: Callable[[_System, str], T]) -> T:
         """Do something with the file system, which may raise anything; few adapters can be used by two threads."""
         with self._lock:
-            system, root = self._connect()
+            if self._connection is not None:
+                try:
+                    return request(*self._connection)
+                except Exception:
+                    self._connection = None  # it may have been cut while it was idle: one more attempt, with a new one
+            connection = self._connect()
             try:
-                return request(system, root)
+                return request(*connection)
             except Exception as error:
+                self._connection = None
                 raise StoreError(f"Cannot {doing} {self._public()}: {type(error).__name__}: {error}") from error
 
     def _connect(self) -> tuple[_System, str]:
