@@ -9,6 +9,7 @@ import copyreg
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from flowstone.hashing.form import Items, Node, Refused, State
 
@@ -131,6 +132,16 @@ class _Slot:
 
 def cached_names(kind: type) -> frozenset[str]:
     """Names under which a `cached_property` keeps its answer in the instance: they follow from the rest."""
+    names = _cached.get(kind)
+    if names is None:
+        names = _cached[kind] = _find_cached_names(kind)
+    return names
+
+
+_cached: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
+
+
+def _find_cached_names(kind: type) -> frozenset[str]:
     return frozenset(
         name
         for base in kind.__mro__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from flowstone.hashing.columns import CHUNK, columns
 from flowstone.hashing.flat import ATOMS, CONTAINERS, flat, scalar
@@ -14,7 +13,6 @@ from flowstone.hashing.registry import encoder_for
 
 _SETS = frozenset({set, frozenset})
 _MARKS = {list: b"l", tuple: b"t"}
-_importable: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
 
 
 def direct(value: object) -> bytes | None:
@@ -35,14 +33,12 @@ def direct(value: object) -> bytes | None:
 
 
 def class_token(kind: type) -> bytes:
-    """The token of a class; it never depends on tokens further up."""
-    token = _importable.get(kind)
-    if token is None:
-        unfolded = unfold(kind)
-        token = seal(unfolded.content([seal(scalar(part) or b"") for part in unfolded.parts]))
-        if unfolded.label == "class":
-            _importable[kind] = token
-    return token
+    """The token of a class; it never depends on tokens further up.
+
+    Nothing is remembered from one walk to the next: whoever encodes classes may want to be told of each.
+    """
+    unfolded = unfold(kind)
+    return seal(unfolded.content([seal(scalar(part) or b"") for part in unfolded.parts]))
 
 
 def content_of(unfolded: Node, tokens: list[bytes], classes: dict[type, bytes]) -> bytes:
