@@ -6,6 +6,7 @@ from flowstone.fingerprints import encoders
 from flowstone.fingerprints.base import CodePart, Fingerprint, Unresolved
 from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY, Boundary
 from flowstone.fingerprints.code import code_fingerprint
+from flowstone.fingerprints.memo import set_memo_dir
 from flowstone.fingerprints.source import source_fingerprint
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Fingerprint",
     "Unresolved",
     "code_fingerprint",
+    "set_memo_dir",
     "source_fingerprint",
 ]
 

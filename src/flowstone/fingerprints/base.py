@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from flowstone.hashing import part_digest
+
 
 class CodePart:
     """One piece of code or one value that a fingerprint counts.
@@ -21,17 +23,22 @@ class CodePart:
     `stdlib` and `module`; `digest` is the hex digest of this part alone, without what it refers to.
     """
 
-    __slots__ = ("_text", "digest", "file", "kind", "line", "name")
+    __slots__ = ("_digest", "_text", "file", "kind", "line", "name")
 
     def __init__(
-        self, name: str, kind: str, digest: str, *, file: str = "", line: int = 0, text: Callable[[], str] | str = ""
+        self, name: str, kind: str, digest: bytes, *, file: str = "", line: int = 0, text: Callable[[], str] | str = ""
     ) -> None:
         self.name = name
         self.kind = kind
-        self.digest = digest
+        self._digest = digest
         self.file = file
         self.line = line
         self._text = text
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digits, as many as people can tell apart."""
+        return part_digest(self._digest)
 
     @property
     def text(self) -> str:
@@ -41,13 +48,13 @@ class CodePart:
         return self._text
 
     def __repr__(self) -> str:
-        return f"CodePart({self.name!r}, {self.kind!r}, {self.digest[:12]!r})"
+        return f"CodePart({self.name!r}, {self.kind!r}, {self.digest!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _part, (self.name, self.kind, self.digest, self.file, self.line, self.text)
+        return _part, (self.name, self.kind, self._digest, self.file, self.line, self.text)
 
 
-def _part(name: str, kind: str, digest: str, file: str, line: int, text: str) -> CodePart:
+def _part(name: str, kind: str, digest: bytes, file: str, line: int, text: str) -> CodePart:
     return CodePart(name, kind, digest, file=file, line=line, text=text)
 
 
@@ -116,7 +123,7 @@ class Fingerprint:
         width = max((len(part.name) for part in self.parts), default=0)
         for part in self.parts:
             place = f"  {part.file}:{part.line}" if part.file else ""
-            lines.append(f"  {part.kind:<12} {part.name:<{width}}  {part.digest[:12]}{place}")
+            lines.append(f"  {part.kind:<12} {part.name:<{width}}  {part.digest}{place}")
         if self.unresolved:
             lines.append("not followed:")
             lines += [f"  {item}" for item in self.unresolved]

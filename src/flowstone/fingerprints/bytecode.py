@@ -6,7 +6,7 @@ Bytecode differs between Python versions, so such a form carries the version: an
 from __future__ import annotations
 
 import sys
-from importlib._bootstrap_external import MAGIC_NUMBER  # type: ignore[import-not-found]
+from importlib._bootstrap_external import MAGIC_NUMBER
 from types import CodeType
 
 from flowstone.fingerprints.refs import DYNAMIC, IMPORT, NAME, Ref

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
-from flowstone.fingerprints.analysis import Analysis, analyse_class
+from flowstone.fingerprints.class_texts import PLAIN, ClassText, class_text, functions_in
 from flowstone.fingerprints.names import code_name, public_name
 from flowstone.fingerprints.nodes import Node, leaf
 from flowstone.fingerprints.reach import Context, follow
@@ -20,39 +19,10 @@ from flowstone.fingerprints.refs import SUPER
 from flowstone.hashing import combine
 
 if TYPE_CHECKING:
-    from flowstone.fingerprints.texts import Place, Text
     from flowstone.fingerprints.walk import Walk
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
-_INSIDE = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__", "fn")  # where descriptors keep their functions
 _DATACLASS_FLAGS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _FIELD_FLAGS = ("init", "repr", "hash", "compare", "kw_only")
-
-
-class ClassText:
-    """The analysis of a class's source, and which functions stand in it."""
-
-    __slots__ = ("analysis", "first", "last", "text")
-
-    def __init__(self, analysis: Analysis, text: Text, first: int, last: int) -> None:
-        self.analysis = analysis
-        self.text = text
-        self.first = first
-        self.last = last
-
-    def includes(self, fn: FunctionType) -> bool:
-        code = fn.__code__
-        return (
-            code.co_filename == self.text.filename
-            and self.first <= code.co_firstlineno <= self.last
-            and self.text.holds(code)
-        )
-
-
-class _Kept:
-    """Class texts by the identity of the class, with the state of its functions then."""
-
-    by_class: dict[int, tuple[ref[type], tuple[int, ...], ClassText | None]] = {}
 
 
 def module_of(kind: type) -> str:
@@ -123,24 +93,9 @@ def _attribute(
         return member_target(walk, kind, attribute, entry, kind, where)
     if attribute.startswith("__") or (_is_enum(kind) and attribute.startswith("_")):
         return None
-    if type(entry) in _PLAIN:
+    if type(entry) in PLAIN:
         return walk.target(entry, f"{where}.{attribute}", "global", where, listed=False)
     return None if found is not None else leaf("attribute", public_name(type(entry)))
-
-
-def functions_in(entry: object) -> Iterator[FunctionType]:
-    """Give the Python functions that an entry of a class's namespace consists of."""
-    if isinstance(entry, FunctionType):
-        yield entry
-        return
-    if isinstance(entry, (type, *_PLAIN)):
-        return
-    for name in _INSIDE:
-        inner = (
-            getattr(entry, name, None) if name in dir(type(entry)) or name in getattr(entry, "__dict__", ()) else None
-        )
-        if inner is not None and inner is not entry:
-            yield from functions_in(inner)
 
 
 def _is_generated(kind: type, functions: list[FunctionType]) -> bool:
@@ -200,72 +155,10 @@ def member_target(walk: Walk, kind: type, name: str, entry: object, owner: type,
         return walk.method(entry, owner)
     functions = list(functions_in(entry))
     if not functions:
-        if type(entry) in _PLAIN or isinstance(entry, type):
+        if type(entry) in PLAIN or isinstance(entry, type):
             return walk.target(entry, f"{code_name(kind)}.{name}", "global", where, listed=False)
         return walk.target(type(entry), code_name(type(entry)), "class", where)
     node = walk.node_for(entry, leaf("member", public_name(type(entry))))
     for place, fn in enumerate(functions):
         node.edges[str(place)] = walk.method(fn, owner)
     return node
-
-
-# sources
-
-
-def class_text(kind: type) -> ClassText | None:
-    """Return the source of a class, if there is one that its methods were compiled from."""
-    functions = [fn for entry in vars(kind).values() for fn in functions_in(entry)]
-    state = tuple(id(fn.__code__) for fn in functions)
-    kept = _Kept.by_class.get(id(kind))
-    if kept is not None and kept[0]() is kind and kept[1] == state:
-        return kept[2]
-    found = _find_text(kind, [fn for fn in functions if _is_written_in(fn, kind)])
-    key = id(kind)
-    _Kept.by_class[key] = (ref(kind, lambda _: _Kept.by_class.pop(key, None)), state, found)
-    return found
-
-
-def _is_written_in(fn: FunctionType, kind: type) -> bool:
-    return fn.__code__.co_qualname == f"{kind.__qualname__}.{fn.__code__.co_name}"
-
-
-def _find_text(kind: type, functions: list[FunctionType]) -> ClassText | None:
-    from flowstone.fingerprints.texts import texts_of
-
-    module = sys.modules.get(kind.__module__)
-    namespace = functions[0].__globals__ if functions else vars(module) if module is not None else {}
-    filename = functions[0].__code__.co_filename if functions else getattr(module, "__file__", None)
-    if not isinstance(filename, str):
-        return None
-    for text in texts_of(filename, namespace):
-        try:
-            places = text.class_places(kind.__qualname__)
-        except (SyntaxError, ValueError, RecursionError):
-            continue
-        for place in reversed(places):
-            found = _class_text(kind, text, place, namespace)
-            if found is not None and (found.includes(functions[0]) if functions else _fits(kind, place)):
-                return found
-    return None
-
-
-def _class_text(kind: type, text: Text, place: Place, namespace: Mapping[str, object]) -> ClassText | None:
-    analysis = analyse_class(text, place, namespace)
-    if analysis is None:
-        return None
-    return ClassText(analysis, text, place.node.lineno, place.node.end_lineno or place.node.lineno)
-
-
-def _fits(kind: type, place: Place) -> bool:
-    """Whether a class without methods may come from this place: by its first line, or by the names it annotates."""
-    first = vars(kind).get("__firstlineno__")
-    if first is not None:
-        decorators = place.node.decorator_list  # type: ignore[union-attr]
-        return first == (decorators[0].lineno if decorators else place.node.lineno)
-    import ast
-
-    body = place.node.body
-    annotated = {
-        item.target.id for item in body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-    }  # type: ignore[union-attr]
-    return annotated == set(vars(kind).get("__annotations__") or ())

@@ -7,9 +7,9 @@ from typing import Any
 from flowstone.fingerprints.base import Fingerprint
 from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY, Boundary
 from flowstone.fingerprints.kept import Kept
-from flowstone.fingerprints.walk import Walk
 
-_kept: dict[Boundary, Kept] = {}
+_usual = Kept(DEFAULT_BOUNDARY, reach=True)
+_kept = {DEFAULT_BOUNDARY: _usual}
 
 
 def code_fingerprint(fn: Any, boundary: Boundary | None = None) -> Fingerprint:
@@ -18,12 +18,9 @@ def code_fingerprint(fn: Any, boundary: Boundary | None = None) -> Fingerprint:
     `boundary` says what the user's own is. Names are resolved as they are now; what cannot be followed is listed in
     `unresolved`. Raises nothing for code it cannot read: that counts by its bytecode.
     """
-    boundary = boundary or DEFAULT_BOUNDARY
+    if boundary is None:
+        return _usual.of(fn)
     kept = _kept.get(boundary)
     if kept is None:
-        kept = _kept.setdefault(boundary, Kept())
-    found = kept.get(fn)
-    if found is None:
-        walk = Walk(fn, boundary, reach=True)
-        found = kept.keep(fn, walk.fingerprint(), walk.guard)
-    return found
+        kept = _kept.setdefault(boundary, Kept(boundary, reach=True))
+    return kept.of(fn)

@@ -6,9 +6,12 @@ from types import FunctionType
 from typing import Any
 
 from flowstone.fingerprints.code import code_fingerprint
-from flowstone.fingerprints.values import stand_in_for
+from flowstone.fingerprints.meeting import stand_in_for
 from flowstone.hashing import register_classes, register_functions, register_type
 from flowstone.hashing.form import Node
+from flowstone.hashing.registry import encoder_for
+
+_usual_class = encoder_for(object)  # how hashing writes classes by itself
 
 
 def encode_function(fn: FunctionType) -> bytes:
@@ -21,6 +24,11 @@ def encode_class(kind: type) -> bytes:
     return stand_in_for(kind) or code_fingerprint(kind).digest
 
 
+def _class(kind: type) -> Node:
+    digest = stand_in_for(kind)
+    return Node("followed class", (digest,)) if digest is not None else _usual_class(kind)
+
+
 def _runnable(value: Any) -> Node:
     return Node("runnable", (value.fn,), (".fn",))
 
@@ -29,5 +37,6 @@ def register() -> None:
     """Tell hashing how code counts."""
     register_functions(encode_function)
     register_classes(encode_class)
+    register_type("builtins.type", _class, subclasses=True)
     register_type("flowstone.tasks.Task", _runnable, subclasses=True)
     register_type("flowstone.flows.Flow", _runnable, subclasses=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flowstone.fingerprints.analysis import Analysis, analyse_function
 from flowstone.fingerprints.names import code_name, public_name
 from flowstone.fingerprints.nodes import Node, leaf
+from flowstone.fingerprints.plainly import is_class, is_runnable
 from flowstone.fingerprints.reach import Context, along, follow
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def expand_foreign(walk: Walk, node: Node, fn: FunctionType) -> None:
             value = cell.cell_contents
         except ValueError:
             continue
-        if isinstance(value, (FunctionType, type)) or getattr(type(value), "__flowstone_runnable__", False):
+        if type(value) is FunctionType or is_class(value) or is_runnable(value):
             node.edges[f"name {variable}"] = walk.target(value, code_name(value), "function", name)
     registry = vars(fn).get("registry")
     if fn.__globals__.get("__name__") == "functools" and isinstance(registry, MappingProxyType):  # singledispatch

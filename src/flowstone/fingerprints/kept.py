@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import ref
 
 from flowstone.fingerprints.base import Fingerprint
+from flowstone.fingerprints.boundary import Boundary
 from flowstone.fingerprints.guards import Guard
-
-_MOST = 4096
+from flowstone.fingerprints.identity import ByIdentity
 
 
 class Kept:
-    """Fingerprints by the identity of their function; an entry goes with its function, or when there are too many."""
+    """The fingerprints made under one boundary, with or without what code reaches, by the identity of their function."""
 
-    def __init__(self) -> None:
-        self._entries: dict[int, tuple[ref[Any], Guard, Fingerprint]] = {}
+    def __init__(self, boundary: Boundary, *, reach: bool) -> None:
+        self._boundary = boundary
+        self._reach = reach
+        self._known: ByIdentity[tuple[Guard, Fingerprint]] = ByIdentity(most=4096)
+        self._entries = self._known.entries
 
-    def get(self, fn: Any) -> Fingerprint | None:
+    def of(self, fn: Any) -> Fingerprint:
+        """Return the fingerprint of a function, made anew if anything it looked at is not the same."""
         entry = self._entries.get(id(fn))
-        if entry is not None and entry[0]() is fn and entry[1].holds(fn):
-            return entry[2]
-        return None
+        if entry is not None and entry[0]() is fn and entry[1][0].holds(fn):
+            return entry[1][1]
+        return self._make(fn)
 
-    def keep(self, fn: Any, fingerprint: Fingerprint, guard: Guard) -> Fingerprint:
-        key, entries = id(fn), self._entries
-        try:
-            alive = ref(fn, lambda _: entries.pop(key, None))
-        except TypeError:  # a few kinds of callables cannot be referred to weakly: they are looked at each time
-            return fingerprint
-        while len(entries) >= _MOST:
-            entries.pop(next(iter(entries)), None)
-        entries[key] = (alive, guard, fingerprint)
+    def _make(self, fn: Any) -> Fingerprint:
+        from flowstone.fingerprints.walk import Walk  # what a process needs only if it fingerprints anything
+
+        walk = Walk(fn, self._boundary, reach=self._reach)
+        fingerprint = walk.fingerprint()
+        self._known.keep(fn, (walk.guard, fingerprint))
         return fingerprint

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+from flowstone.fingerprints.plainly import is_class, is_module, is_runnable
 
 _RENAMED = {"posix": "os", "nt": "os", "posixpath": "os.path", "ntpath": "os.path", "genericpath": "os.path"}
-_SECRET = re.compile(r"secret|passw|token|api_?key|credential", re.IGNORECASE)
+_SECRETS = ("secret", "passw", "token", "apikey", "api_key", "credential")
 _LONGEST = 200
 
 
-def code_name(value: object) -> str:
-    """Return the qualified name that people know a function, class or module by."""
-    if isinstance(value, ModuleType):
-        return value.__name__
-    fn = getattr(value, "fn", value) if getattr(type(value), "__flowstone_runnable__", False) else value
-    code = getattr(fn, "__code__", None)
-    name = code.co_qualname if code is not None else getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    module = (getattr(fn, "__globals__", None) or {}).get("__name__") or getattr(fn, "__module__", None)
-    return f"{module}.{name}" if module else str(name)
+def code_name(value: Any) -> str:
+    """Return the qualified name that people know a function, class or module by; of anything else its type's."""
+    while is_runnable(value) or type(value) is MethodType:
+        value = value.__func__ if type(value) is MethodType else value.fn
+    if is_module(value):
+        return str(value.__name__)
+    if type(value) is FunctionType:
+        module, name = value.__globals__.get("__name__"), value.__code__.co_qualname
+    elif is_class(value) or type(value) is BuiltinFunctionType:
+        module, name = value.__module__, value.__qualname__
+    else:
+        module, name = type(value).__module__, type(value).__qualname__
+    return f"{module}.{name}" if module else name
 
 
-def public_name(value: object) -> str:
+def public_name(value: Any) -> str:
     """Return a name that is the same on every Python version and platform, for what is not the user's own.
 
     Versions move the standard library's insides about (`pathlib` to `pathlib._local`, `_io` to `io`), so of a module of
     the standard library only its top counts, without underscores.
     """
-    if isinstance(value, ModuleType):
+    if is_module(value):
         return public_module(value.__name__)
-    name = getattr(value, "__qualname__", None) or type(value).__qualname__
-    return f"{public_module(getattr(value, '__module__', None) or 'builtins')}.{name}"
+    named = value if type(value) in (FunctionType, BuiltinFunctionType) or is_class(value) else type(value)
+    return f"{public_module(named.__module__ or 'builtins')}.{named.__qualname__}"
 
 
 def public_module(module: str) -> str:
@@ -46,12 +52,12 @@ def public_module(module: str) -> str:
         return bare[2:]
     if top.startswith("_") and bare in sys.stdlib_module_names:
         return bare
-    return module if not re.search(r"\._", module) else module[: module.index("._")]
+    return module.partition("._")[0]
 
 
 def shown_value(name: str, value: object) -> str:
     """Return a short text of a value for people to compare; what is called a secret is not shown."""
-    if _SECRET.search(name):
+    if any(word in name.lower() for word in _SECRETS):
         return f"<hidden {type(value).__qualname__}>"
     try:
         text = repr(value)

@@ -1,25 +1,37 @@
 """The normal form of a piece of syntax, and the names it reads.
 
-The form is written from the syntax tree, so comments and layout are gone. What formatters rewrite and nothing depends on is
-written one way: the layout of docstrings, the `u` of strings, the parentheses of `del`. Fields that are empty are left out, and
-pieces of f-strings are joined, because Python versions differ there; so the form is the same on all of them.
+The form is written from the syntax tree, so comments and layout are gone. What formatters rewrite and nothing depends on
+is written one way: the layout of docstrings, the `u` of strings, the parentheses of `del`. Fields that are empty are left
+out, and pieces of f-strings are joined, because Python versions differ there; so all of them give the same form.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from flowstone.fingerprints.refs import ANNOTATION, DYNAMIC, GETATTR, IMPORT, NAME, SUPER, TOUCH, Ref
 from flowstone.fingerprints.scopes import Scope
+from flowstone.fingerprints.syntax import (
+    IMPORTERS,
+    FunctionNode,
+    attributes_of,
+    chain_of,
+    clean_docstring,
+    defaults_of,
+    imported_by,
+    last_name,
+    parameters_of,
+    self_name,
+    text_in,
+)
+from flowstone.fingerprints.tree import USUAL, TreeWriter, literal, scalar
 
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 IsOurs = Callable[[ast.expr], bool]  # whether a decorator is one of flowstone's, whose options do not count
 
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
-_IMPORTERS = frozenset({"import_module", "__import__"})
 _BLIND = frozenset({"eval", "exec", "globals"})
-_SKIPPED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+_WHEN_IT_RUNS = "is only known when it runs"
+_NOTHING = ""  # the mode in which names are written but not read
 
 
 class Form:
@@ -39,8 +51,8 @@ def function_form(node: FunctionNode, is_ours: IsOurs, class_name: str = "", in_
     `class_name` is the innermost class around it, for names that Python mangles; `in_class` says that it is a method.
     """
     writer = _Writer(is_ours, class_name)
-    defaults = _default_forms(node, is_ours, class_name)
     writer.function(node, root=True, in_class=in_class)
+    defaults = {name: _expression(default, is_ours, class_name) for name, default in defaults_of(node.args)}
     return Form("".join(writer.out), writer.outer.refs(), defaults)
 
 
@@ -51,222 +63,133 @@ def class_form(node: ast.ClassDef, is_ours: IsOurs) -> Form:
     return Form("".join(writer.out), writer.outer.refs(), {})
 
 
-def clean_docstring(text: str) -> str:
-    """Return a docstring without what formatters change in it: indentation, and space at the ends of lines."""
-    lines = [line.rstrip() for line in text.expandtabs().split("\n")]
-    margin = min((len(line) - len(line.lstrip()) for line in lines[1:] if line), default=0)
-    return "\n".join([lines[0].lstrip(), *(line[margin:] for line in lines[1:])]).strip()
+def _expression(node: ast.expr, is_ours: IsOurs, class_name: str) -> str:
+    writer = _Writer(is_ours, class_name)
+    writer.visit(node)
+    return "".join(writer.out)
 
 
-def chain_of(node: ast.expr) -> tuple[str, tuple[str, ...]] | None:
-    """Return `a.b.c` as ("a", ("b", "c")), None for any other expression."""
-    attributes: list[str] = []
-    while isinstance(node, ast.Attribute):
-        attributes.append(node.attr)
-        node = node.value
-    return (node.id, tuple(reversed(attributes))) if isinstance(node, ast.Name) else None
-
-
-def _default_forms(node: FunctionNode, is_ours: IsOurs, class_name: str) -> dict[str, str]:
-    forms = {}
-    for name, default in _defaults(node.args):
-        writer = _Writer(is_ours, class_name)
-        writer.visit(default)
-        forms[name] = "".join(writer.out)
-    return forms
-
-
-def _defaults(arguments: ast.arguments) -> Iterable[tuple[str, ast.expr]]:
-    positional = [*arguments.posonlyargs, *arguments.args]
-    for argument, default in zip(reversed(positional), reversed(arguments.defaults)):
-        yield argument.arg, default
-    for argument, keyword_default in zip(arguments.kwonlyargs, arguments.kw_defaults):
-        if keyword_default is not None:
-            yield argument.arg, keyword_default
-
-
-def _is_static(node: FunctionNode) -> bool:
-    if isinstance(node, ast.Lambda):
-        return True
-    return any(isinstance(item, ast.Name) and item.id == "staticmethod" for item in node.decorator_list)
-
-
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(field for field in kind._fields if field not in _SKIPPED_FIELDS)
-
-
-class _Writer:
+class _Writer(TreeWriter):
     """Writes the form of a tree into `out` while it notes, scope by scope, which names are bound and read."""
 
     def __init__(self, is_ours: IsOurs, class_name: str) -> None:
-        self.out: list[str] = []
+        super().__init__()
         self.is_ours = is_ours
         self.class_name = class_name
         self.outer = self.scope = Scope("outer", None)
-        self.mode = NAME  # what kind of reading a loaded name is; "" where nothing is evaluated
+        self.mode = NAME
 
-    # the tree in general
-
-    def visit(self, node: ast.AST) -> None:
-        handler = _HANDLERS.get(type(node))
-        if handler is not None:
-            handler(self, node)
-        else:
-            self.plain(node)
-
-    def plain(self, node: ast.AST) -> None:
-        kind = type(node)
-        fields = _FIELDS.get(kind)
-        if fields is None:
-            fields = _FIELDS[kind] = _fields(kind)
-        out = self.out
-        out.append(f"({kind.__name__}")
-        for field in fields:
-            value = getattr(node, field, None)
-            if value is None:
-                continue
-            if isinstance(value, ast.AST):
-                out.append(f" {field}=")
-                handler = _HANDLERS.get(type(value))
-                if handler is not None:
-                    handler(self, value)
-                else:
-                    self.plain(value)
-            elif type(value) is list:
-                if value:
-                    out.append(f" {field}=")
-                    self.items(value)
-            else:
-                out.append(f" {field}={_scalar(value)}")
-        out.append(")")
-
-    def items(self, values: list[object]) -> None:
-        out = self.out
-        out.append("[")
-        for value in values:
-            if isinstance(value, ast.AST):
-                handler = _HANDLERS.get(type(value))
-                if handler is not None:
-                    handler(self, value)
-                else:
-                    self.plain(value)
-            else:
-                out.append(_scalar(value))
-            out.append(",")
-        out.append("]")
-
-    def field(self, name: str, value: object) -> None:
-        """Write one field, unless it is empty."""
-        if isinstance(value, ast.AST):
-            self.out.append(f" {name}=")
-            self.visit(value)
-        elif type(value) is list and value:
-            self.out.append(f" {name}=")
-            self.items(value)
+    def reading(self, mode: str, write: Callable[[], None]) -> None:
+        """Write something whose names are read in another way than usual, or not at all."""
+        before, self.mode = self.mode, mode
+        write()
+        self.mode = before
 
     def read(self, kind: str, root: str, chain: tuple[str, ...] = ()) -> None:
-        if self.mode:
-            if self.mode == ANNOTATION and kind == NAME:
-                kind = ANNOTATION
-            self.scope.loads.append((kind, self.mangled(root), tuple(map(self.mangled, chain))))
+        if not self.mode:
+            return
+        if kind == NAME:
+            kind = self.mode
+        if self.class_name:
+            root, chain = self.mangled(root), tuple(map(self.mangled, chain))
+        self.scope.loads.append((kind, root, chain))
 
     def mangled(self, name: str) -> str:
         if self.class_name and name.startswith("__") and not name.endswith("__"):
             return f"_{self.class_name.lstrip('_')}{name}"
         return name
 
+    def bind(self, name: str) -> None:
+        self.scope.bind(self.mangled(name))
+
     # names
 
     def name(self, node: ast.Name) -> None:
-        self.out.append(f"(Name {_scalar(node.id)})")
-        if isinstance(node.ctx, ast.Load):
+        self.out.append(f"(Name {scalar(node.id)})")
+        if type(node.ctx) is ast.Load:
             self.read(NAME, node.id)
         else:
-            self.scope.bind(self.mangled(node.id))
+            self.bind(node.id)
 
     def attribute(self, node: ast.Attribute) -> None:
-        found = chain_of(node)
-        if found is not None:
-            root, chain = found
-            self.out.append(f"(Chain {_scalar(root)} {'.'.join(chain)})")
-            self.read(NAME if isinstance(node.ctx, ast.Load) else TOUCH, root, chain)
+        base, chain = attributes_of(node)
+        if isinstance(base, ast.Name):
+            self.out.append(f"(Chain {scalar(base.id)} {'.'.join(chain)})")
+            self.read(NAME if type(node.ctx) is ast.Load else TOUCH, base.id, chain)
             return
-        if not self._called_chain(node):
-            self.plain(node)
+        if isinstance(base, ast.Call):
+            self.attribute_of_call(base, chain)
+        else:
+            self.out.append("(Of ")
+            self.visit(base)
+        self.out.append(f" {'.'.join(chain)})")
 
-    def _called_chain(self, node: ast.Attribute) -> bool:
-        """Write `super().x` or `import_module("m").x`, whose attribute can be followed; false for anything else."""
-        attributes = [node.attr]
-        base = node.value
-        while isinstance(base, ast.Attribute):
-            attributes.append(base.attr)
-            base = base.value
-        if not isinstance(base, ast.Call):
-            return False
-        chain = tuple(reversed(attributes))
-        if isinstance(base.func, ast.Name) and base.func.id == "super":
+    def attribute_of_call(self, call: ast.Call, chain: tuple[str, ...]) -> None:
+        """Write `super().x` or `import_module("m").x`, whose attribute can be followed, or that of any other call."""
+        self.out.append("(Of ")
+        module = imported_by(call)
+        if last_name(call.func) == "super" and isinstance(call.func, ast.Name):
             self.read(SUPER, "super", chain[:1])
-        elif (module := _imported(base)) is not None:
+        elif module is not None:
             self.read(IMPORT, module, chain)
         else:
-            return False
-        self.out.append(f"(Of {'.'.join(chain)} ")
-        self.plain(base)
-        self.out.append(")")
-        return True
+            self.visit(call)
+            return
+        self.plain(call)
 
     def call(self, node: ast.Call) -> None:
-        function = node.func
-        last = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-        if last in ("getattr", "hasattr") and isinstance(function, ast.Name) and len(node.args) > 1:
-            self._getattr(node, last)
+        last = last_name(node.func)
+        plain_name = isinstance(node.func, ast.Name)
+        if last in ("getattr", "hasattr") and plain_name and len(node.args) > 1:
+            self.call_of_getattr(node, last)
             return
-        if last == "super" and isinstance(function, ast.Name):
+        if last == "super" and plain_name:
             self.read(SUPER, "super")
-        elif last in _IMPORTERS:
-            module = _imported(node)
+        elif last in IMPORTERS:
+            module = imported_by(node)
             if module is None:
-                self.read(DYNAMIC, ast.unparse(node), (last, "the module is only known when it runs"))
+                self.read(DYNAMIC, ast.unparse(node), (last, f"the module {_WHEN_IT_RUNS}"))
             else:
                 self.read(IMPORT, module)
-        elif last in _BLIND and isinstance(function, ast.Name):
-            self.read(DYNAMIC, ast.unparse(node), (last, "what it reads is only known when it runs"))
+        elif last in _BLIND and plain_name:
+            self.read(DYNAMIC, ast.unparse(node), (last, f"what it reads {_WHEN_IT_RUNS}"))
         self.plain(node)
 
-    def _getattr(self, node: ast.Call, function: str) -> None:
-        base, attribute = chain_of(node.args[0]), node.args[1]
-        if not isinstance(attribute, ast.Constant) or type(attribute.value) is not str:
-            self.read(DYNAMIC, ast.unparse(node), (function, "the attribute's name is only known when it runs"))
+    def call_of_getattr(self, node: ast.Call, function: str) -> None:
+        base, attribute = chain_of(node.args[0]), text_in(node.args[1])
+        if attribute is None:
+            self.read(DYNAMIC, ast.unparse(node), (function, f"the attribute's name {_WHEN_IT_RUNS}"))
             self.plain(node)
-        elif base is None:
+            return
+        if base is None:
             self.plain(node)
-        else:
-            self.read(GETATTR, base[0], (*base[1], attribute.value))
-            loads = self.scope.loads
-            before = len(loads)
-            self.plain(node)
-            loads[before:] = [load for load in loads[before:] if load != (NAME, *base)]
+            return
+        self.out.append("(Getattr")
+        self.visit(node.func)
+        self.reading(_NOTHING, lambda: self.visit(node.args[0]))
+        self.read(GETATTR, base[0], (*base[1], attribute))
+        self.items(node.args[1:])
+        self.field("keywords", node.keywords)
+        self.out.append(")")
 
     def subscript(self, node: ast.Subscript) -> None:
-        key = node.slice
-        if isinstance(key, ast.Constant) and type(key.value) is str:
-            if isinstance(node.value, ast.Call) and chain_of(node.value.func) == ("globals", ()):
-                self.out.append(f"(Global {_scalar(key.value)})")
-                if isinstance(node.ctx, ast.Load):
-                    self.outer.loads.append((NAME, key.value, ()))  # whatever the name means in this scope
-                return
-            if chain_of(node.value) == ("sys", ("modules",)):
-                self.read(IMPORT, key.value)
-        elif chain_of(node.value) == ("sys", ("modules",)):
-            self.read(DYNAMIC, ast.unparse(node), ("", "the module is only known when it runs"))
+        key = text_in(node.slice)
+        if isinstance(node.value, ast.Call) and key is not None and chain_of(node.value.func) == ("globals", ()):
+            self.out.append(f"(Global {scalar(key)})")
+            if type(node.ctx) is ast.Load:
+                self.outer.loads.append((NAME, key, ()))  # whatever the name means in this scope
+            return
+        if chain_of(node.value) == ("sys", ("modules",)):
+            if key is None:
+                self.read(DYNAMIC, ast.unparse(node), ("", f"the module {_WHEN_IT_RUNS}"))
+            else:
+                self.read(IMPORT, key)
         self.plain(node)
 
     def imports(self, node: ast.Import) -> None:
         for alias in node.names:
-            if alias.asname:
-                self.scope.bind_import(alias.asname, alias.name, ())
-            else:
-                self.scope.bind_import(alias.name.partition(".")[0], alias.name.partition(".")[0], ())
+            top = alias.name.partition(".")[0]
+            self.scope.bind_import(alias.asname or top, alias.name if alias.asname else top, ())
         self.plain(node)
 
     def import_from(self, node: ast.ImportFrom) -> None:
@@ -288,7 +211,7 @@ class _Writer:
 
     def walrus(self, node: ast.NamedExpr) -> None:
         self.scope.outside_comprehensions().bind(self.mangled(node.target.id))
-        self.out.append(f"(Walrus {_scalar(node.target.id)} ")
+        self.out.append(f"(Walrus {scalar(node.target.id)} ")
         self.visit(node.value)
         self.out.append(")")
 
@@ -297,17 +220,17 @@ class _Writer:
         for field in ("name", "rest"):
             name = getattr(node, field, None)
             if isinstance(name, str):
-                self.scope.bind(self.mangled(name))
+                self.bind(name)
         self.plain(node)
 
     # literals
 
     def constant(self, node: ast.Constant) -> None:
-        self.out.append(f"(Constant {_literal(node.value)})")
+        self.out.append(f"(Constant {literal(node.value)})")
         if self.mode == ANNOTATION and type(node.value) is str:
-            self._quoted_annotation(node.value)
+            self.quoted_annotation(node.value)
 
-    def _quoted_annotation(self, text: str) -> None:
+    def quoted_annotation(self, text: str) -> None:
         try:
             tree = ast.parse(text, mode="eval")
         except (SyntaxError, ValueError):
@@ -319,16 +242,15 @@ class _Writer:
     def fstring(self, node: ast.JoinedStr) -> None:
         self.out.append("(JoinedStr ")
         text = ""
-        for value in node.values:
+        for value in [*node.values, None]:
             if isinstance(value, ast.Constant):
-                text += value.value
+                text += str(value.value)
                 continue
             if text:
-                self.out.append(_scalar(text))
+                self.out.append(scalar(text))
                 text = ""
-            self.visit(value)
-        if text:
-            self.out.append(_scalar(text))
+            if value is not None:
+                self.visit(value)
         self.out.append(")")
 
     def formatted(self, node: ast.FormattedValue) -> None:
@@ -342,9 +264,9 @@ class _Writer:
 
     def body(self, statements: list[ast.stmt]) -> None:
         self.out.append(" body=[")
-        first = statements[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str:
-            self.out.append(f"(Doc {_scalar(clean_docstring(first.value.value))}),")
+        doc = text_in(statements[0].value) if isinstance(statements[0], ast.Expr) else None
+        if doc is not None:
+            self.out.append(f"(Doc {scalar(clean_docstring(doc))}),")
             statements = statements[1:]
         for statement in statements:
             self.visit(statement)
@@ -352,7 +274,7 @@ class _Writer:
         self.out.append("]")
 
     def delete(self, node: ast.Delete) -> None:
-        targets: list[object] = []
+        targets: list[ast.expr] = []
         for target in node.targets:
             targets += target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
         self.out.append("(Delete ")
@@ -363,44 +285,34 @@ class _Writer:
         """Write `x: T = v`; a function never evaluates the annotations of its local variables."""
         self.out.append(f"(AnnAssign {node.simple}")
         self.field("target", node.target)
-        self.annotation(node.annotation, "" if self.scope.kind == "function" else ANNOTATION)
+        mode = _NOTHING if self.scope.kind == "function" else ANNOTATION
+        self.reading(mode, lambda: self.field("annotation", node.annotation))
         self.field("value", node.value)
         self.out.append(")")
 
-    def annotation(self, node: ast.expr | None, mode: str = ANNOTATION) -> None:
-        before, self.mode = self.mode, mode
-        self.field("annotation", node)
-        self.mode = before
-
     def alias_type(self, node: ast.AST) -> None:
-        before, self.mode = self.mode, ANNOTATION
-        self.plain(node)
-        self.mode = before
+        self.reading(ANNOTATION, lambda: self.plain(node))
 
     # scopes
 
     def definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        self.scope.bind(self.mangled(node.name))
+        self.bind(node.name)
         self.function(node)
 
     def function(self, node: FunctionNode, *, root: bool = False, in_class: bool = False) -> None:
+        around = self.scope
         self.out.append(f"({type(node).__name__} ")
         if not isinstance(node, ast.Lambda):
-            self.out.append(_scalar(node.name))
+            self.out.append(scalar(node.name))
             # The decorators of a method may read names of the class body, which nobody can look up later.
-            self.decorators(node.decorator_list, ANNOTATION if in_class else self.mode)
+            self.reading(ANNOTATION if in_class else self.mode, lambda: self.decorators(node.decorator_list))
         if not root:
             self.field("defaults", node.args.defaults)
             self.field("kw_defaults", node.args.kw_defaults)
-        around = self.scope
         self.type_parameters(node)
         inner = Scope("function", self.scope)
-        self.parameters(node.args, inner)
-        if in_class and not _is_static(node):
-            names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-            inner.self_name = names[0] if names else ""
-        if not isinstance(node, ast.Lambda):
-            self.annotation(node.returns)
+        inner.self_name = self_name(node) if in_class else ""
+        self.reading(ANNOTATION, lambda: self.signature(node, inner))
         self.scope = inner
         if isinstance(node, ast.Lambda):
             self.field("body", node.body)
@@ -409,49 +321,37 @@ class _Writer:
         self.scope = around
         self.out.append(")")
 
-    def decorators(self, nodes: list[ast.expr], mode: str) -> None:
-        before, self.mode = self.mode, mode
+    def decorators(self, nodes: list[ast.expr]) -> None:
         self.field("decorators", [node for node in nodes if not self.is_ours(node)])
-        self.mode = before
 
-    def parameters(self, arguments: ast.arguments, inner: Scope) -> None:
-        for mark, group in (
-            ("/", arguments.posonlyargs),
-            ("", arguments.args),
-            ("*", [arguments.vararg] if arguments.vararg else []),
-            ("=", arguments.kwonlyargs),
-            ("**", [arguments.kwarg] if arguments.kwarg else []),
-        ):
-            for argument in group:
-                inner.bind(self.mangled(argument.arg))
-                self.out.append(f"(arg {mark} {argument.arg}")
-                self.annotation(argument.annotation)
-                self.out.append(")")
+    def signature(self, node: FunctionNode, inner: Scope) -> None:
+        for mark, argument in parameters_of(node.args):
+            inner.bind(self.mangled(argument.arg))
+            self.out.append(f"(arg {mark} {argument.arg}")
+            self.field("annotation", argument.annotation)
+            self.out.append(")")
+        if not isinstance(node, ast.Lambda):
+            self.field("returns", node.returns)
 
     def type_parameters(self, node: ast.AST) -> None:
         parameters = getattr(node, "type_params", None)
-        if not parameters:
-            return
-        self.scope = Scope("function", self.scope)
-        for parameter in parameters:
-            self.scope.bind(parameter.name)
-        before, self.mode = self.mode, ANNOTATION
-        self.field("type_params", parameters)
-        self.mode = before
+        if parameters:
+            self.scope = Scope("function", self.scope)
+            for parameter in parameters:
+                self.bind(parameter.name)
+            self.reading(ANNOTATION, lambda: self.field("type_params", parameters))
 
     def class_(self, node: ast.ClassDef) -> None:
-        self.scope.bind(self.mangled(node.name))
-        self.out.append(f"(ClassDef {_scalar(node.name)}")
-        self.decorators(node.decorator_list, self.mode)
-        around = self.scope
+        around, class_name = self.scope, self.class_name
+        self.bind(node.name)
+        self.out.append(f"(ClassDef {scalar(node.name)}")
+        self.decorators(node.decorator_list)
         self.type_parameters(node)
         self.field("bases", node.bases)
         self.field("keywords", node.keywords)
-        self.scope = Scope("class", self.scope)
-        class_name, self.class_name = self.class_name, node.name
+        self.scope, self.class_name = Scope("class", self.scope), node.name
         self.body(node.body)
-        self.class_name = class_name
-        self.scope = around
+        self.scope, self.class_name = around, class_name
         self.out.append(")")
 
     def comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
@@ -472,35 +372,8 @@ class _Writer:
         self.out.append(")")
 
 
-def _imported(call: ast.Call) -> str | None:
-    """Return the module that `import_module("m")` or `__import__("m")` names, if it says so literally."""
-    last = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-    if last not in _IMPORTERS or len(call.args) != 1 or call.keywords:
-        return None
-    name = call.args[0]
-    return name.value if isinstance(name, ast.Constant) and type(name.value) is str else None
-
-
-def _scalar(value: object) -> str:
-    """Write a name, a number or nothing: text has its length before it, so that it can imitate nothing."""
-    if isinstance(value, str):
-        return f"{len(value)}:{value}"
-    return "-" if value is None else str(value)
-
-
-def _literal(value: object) -> str:
-    kind = type(value)
-    if kind is str:
-        return f"str {_scalar(value)}"
-    if kind is int:
-        return f"int {value:x}"
-    if kind is bytes:
-        return f"bytes {value.hex()}"  # type: ignore[attr-defined]
-    return f"{kind.__name__} {value!r}"
-
-
-_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
-_HANDLERS: dict[type[ast.AST], Callable[[_Writer, ast.AST], None]] = {  # type: ignore[assignment]
+_Writer.handlers = {
+    **USUAL,
     ast.Name: _Writer.name,
     ast.Attribute: _Writer.attribute,
     ast.Call: _Writer.call,
@@ -524,7 +397,10 @@ _HANDLERS: dict[type[ast.AST], Callable[[_Writer, ast.AST], None]] = {  # type: 
     ast.AsyncFunctionDef: _Writer.definition,
     ast.Lambda: _Writer.function,
     ast.ClassDef: _Writer.class_,
-    **dict.fromkeys(_COMPREHENSIONS, _Writer.comprehension),
+    ast.ListComp: _Writer.comprehension,
+    ast.SetComp: _Writer.comprehension,
+    ast.GeneratorExp: _Writer.comprehension,
+    ast.DictComp: _Writer.comprehension,
 }
 if hasattr(ast, "TypeAlias"):
-    _HANDLERS[ast.TypeAlias] = _Writer.alias_type
+    _Writer.handlers[ast.TypeAlias] = _Writer.alias_type

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from types import CellType, FunctionType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowstone.fingerprints.names import code_name
 from flowstone.fingerprints.nodes import Node, leaf
+from flowstone.fingerprints.plainly import is_class, is_module
 from flowstone.fingerprints.refs import ANNOTATION, DYNAMIC, GETATTR, IMPORT, SELF, SUPER, TOUCH, Ref
 from flowstone.fingerprints.territory import EXCLUDED, OWN, territory_of_unloaded
 
@@ -83,12 +84,12 @@ def _named(walk: Walk, ref: Ref, context: Context) -> Node | bytes | None:
     return along(walk, value, chain, name, found_as, context)
 
 
-def _touched(walk: Walk, value: object, chain: tuple[str, ...], name: str, context: Context) -> Node | bytes | None:
+def _touched(walk: Walk, value: Any, chain: tuple[str, ...], name: str, context: Context) -> Node | bytes | None:
     """Setting an attribute does not read it, but may run the code of a property: of the object only the class counts."""
     for attribute in chain:
-        if isinstance(value, ModuleType):
+        if is_module(value):
             value = vars(value).get(attribute)
-    if isinstance(value, (ModuleType, type)) or value is None:
+    if is_module(value) or is_class(value) or value is None:
         return None
     return walk.target(type(value), code_name(type(value)), "class", context.where)
 
@@ -121,10 +122,10 @@ def _is_redefined(walk: Walk, name: str, context: Context) -> bool:
 
 
 def along(
-    walk: Walk, value: object, chain: tuple[str, ...], name: str, kind: str, context: Context
+    walk: Walk, value: Any, chain: tuple[str, ...], name: str, kind: str, context: Context
 ) -> Node | bytes | None:
     """Follow attributes through modules of the user's own, and return what stands for what they lead to."""
-    while isinstance(value, ModuleType):
+    while is_module(value):
         territory = walk.territory(value.__name__)
         if territory.kind != OWN or not chain or not walk.reach:
             return walk.module(value, context.where)
@@ -140,7 +141,7 @@ def along(
         if found is _MISSING:
             return _lazily(walk, value, attribute, context)
         value = found
-    if isinstance(value, FunctionType) and chain and chain[0] in vars(value):
+    if type(value) is FunctionType and chain and chain[0] in vars(value):
         walk.guard.name(vars(value), chain[0], vars(value)[chain[0]])
         node = Node(leaf("attribute"))
         node.edges["of"] = walk.target(value, code_name(value), "function", context.where)

@@ -7,9 +7,8 @@ from typing import Any
 from flowstone.fingerprints.base import Fingerprint
 from flowstone.fingerprints.boundary import DEFAULT_BOUNDARY
 from flowstone.fingerprints.kept import Kept
-from flowstone.fingerprints.walk import Walk
 
-_kept = Kept()
+_kept = Kept(DEFAULT_BOUNDARY, reach=False)
 
 
 def source_fingerprint(fn: Any) -> Fingerprint:
@@ -18,8 +17,4 @@ def source_fingerprint(fn: Any) -> Fingerprint:
     Comments, layout and the options of flowstone's decorators do not count. Functions in its closure or behind
     `functools.wraps` count by their own code in turn; names it reads do not.
     """
-    found = _kept.get(fn)
-    if found is None:
-        walk = Walk(fn, DEFAULT_BOUNDARY, reach=False)
-        found = _kept.keep(fn, walk.fingerprint(), walk.guard)
-    return found
+    return _kept.of(fn)

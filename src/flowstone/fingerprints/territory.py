@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ DISTRIBUTION = "distribution"
 EXCLUDED = "excluded"
 
 _STDLIB_FOLDER = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
-_SITE_FOLDERS = re.compile(r"[\\/](site|dist)-packages[\\/]")
+_SITE_FOLDERS = ("site-packages", "dist-packages")
 
 
 class Territory(NamedTuple):
@@ -91,7 +90,7 @@ def _classify(module_name: str, file: str, loaded: bool) -> Territory:
             return _STDLIB
         return _namespace_package(module_name) if loaded else _OWN
     real = os.path.realpath(file)
-    if real.startswith(_STDLIB_FOLDER) and not _SITE_FOLDERS.search(real):
+    if real.startswith(_STDLIB_FOLDER) and not _in_site_folder(real):
         return _STDLIB
     return _installed(file, top) or _OWN
 
@@ -135,12 +134,17 @@ def _folder_of_top(file: str, top: str) -> str:
     parts = os.path.abspath(file).split(os.sep)
     stems = [part.partition(".")[0] for part in parts]
     place = len(stems) - 1 - stems[::-1].index(top) if top in stems else len(parts) - 1
-    site = [at + 1 for at, part in enumerate(parts) if part in ("site-packages", "dist-packages")]
+    site = [at + 1 for at, part in enumerate(parts) if part in _SITE_FOLDERS]
     return os.sep.join(parts[: site[-1] if site else place]) or os.sep
 
 
+def _in_site_folder(path: str) -> bool:
+    return not set(_SITE_FOLDERS).isdisjoint(path.split(os.sep))
+
+
 def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    words = name.lower().replace("_", "-").replace(".", "-").split("-")
+    return "-".join(word for word in words if word)
 
 
 def _distributions(folder: str) -> list[tuple[str, str, str]]:
@@ -159,7 +163,7 @@ def _list_distributions(folder: str) -> list[tuple[str, str, str]]:
         return []
     for entry in entries:
         stem, extension = os.path.splitext(entry)
-        if extension == ".dist-info" or (extension == ".egg-info" and _SITE_FOLDERS.search(folder + os.sep)):
+        if extension == ".dist-info" or (extension == ".egg-info" and _in_site_folder(folder)):
             name, _, rest = stem.partition("-")
             found.append((_normalised(name), rest.partition("-")[0], os.path.join(folder, entry)))
     return found

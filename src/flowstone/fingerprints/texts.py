@@ -11,22 +11,30 @@ import marshal
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from importlib._bootstrap_external import MAGIC_NUMBER, cache_from_source  # type: ignore[import-not-found]
+from importlib._bootstrap_external import MAGIC_NUMBER, cache_from_source
 from types import CodeType
 from typing import NamedTuple
+
+from flowstone.fingerprints.stamps import Stamp, stamp_of
+from flowstone.fingerprints.syntax import first_line
 
 _FUTURES = 0x1FF0000  # the flags that `from __future__ import` leaves in code objects
 _RACE = 2_000_000_000  # a compiled file younger than this after its source may have been made from an earlier text
 _KEPT = 4  # texts of one file that are kept: code loaded from an earlier one still finds it
 
-Stamp = tuple[int, int, int, int]
+_SIMPLE = frozenset(
+    {ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Import, ast.ImportFrom, ast.Raise, ast.Assert}
+    | {ast.Pass, ast.Break, ast.Continue, ast.Delete, ast.Global, ast.Nonlocal}
+)
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class Place(NamedTuple):
     """A definition in a text, with the definitions around it from outside in."""
 
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
-    around: tuple[ast.AST, ...]
+    node: Definition | ast.Lambda
+    around: tuple[Definition, ...]
 
     @property
     def in_class(self) -> bool:
@@ -39,7 +47,10 @@ class Place(NamedTuple):
 
 
 class Text:
-    """One version of the text of one file, parsed and compiled when that is first needed."""
+    """One version of the text of one file, parsed and compiled when that is first needed.
+
+    `stamp` tells the state of the file it was read from; None for a text that is in no file.
+    """
 
     def __init__(self, filename: str, content: bytes | str, stamp: Stamp | None) -> None:
         self.filename = filename
@@ -49,7 +60,7 @@ class Text:
         self._definitions: dict[tuple[int, str], Place] = {}
         self._classes: dict[str, list[Place]] = {}
         self._codes: dict[int, set[CodeType]] = {}
-        self._pyc: set[CodeType] | None = None
+        self._published: set[CodeType] | None = None
 
     @property
     def tree(self) -> ast.Module:
@@ -58,11 +69,13 @@ class Text:
             self._index(self._tree.body, ())
         return self._tree
 
-    def _index(self, statements: list[ast.stmt], around: tuple[ast.AST, ...]) -> None:
+    def _index(self, statements: list[ast.stmt], around: tuple[Definition, ...]) -> None:
         for node in statements:
+            kind = type(node)
+            if kind in _SIMPLE:
+                continue
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
-                self._definitions[first, node.name] = Place(node, around)
+                self._definitions[first_line(node), node.name] = Place(node, around)
                 self._index(node.body, (*around, node))
             elif isinstance(node, ast.ClassDef):
                 self._classes.setdefault(_qualified(node, around), []).append(Place(node, around))
@@ -73,22 +86,22 @@ class Text:
 
     def holds(self, code: CodeType) -> bool:
         """Whether compiling this text gives this code object."""
-        if self._pyc is None:
-            self._pyc = set(self._from_compiled_files())
-        return code in self._pyc or code in self._compiled(code.co_flags & _FUTURES)
+        if self._published is None:
+            self._published = set(self._in_compiled_files())
+        return code in self._published or code in self._compiled(code.co_flags & _FUTURES)
 
     def _compiled(self, flags: int) -> set[CodeType]:
         if flags not in self._codes:
-            try:
-                top = compile(self.content, self.filename, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
-            except (SyntaxError, ValueError):
+            try:  # the tree gives the same code as the text, for less
+                top = compile(self.tree, self.filename, "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
+            except (SyntaxError, ValueError, RecursionError):
                 self._codes[flags] = set()
             else:
                 self._codes[flags] = set(_nested(top))
         return self._codes[flags]
 
-    def _from_compiled_files(self) -> Iterator[CodeType]:
-        """Give the code of the compiled files that were surely made from this text, also by import hooks that rewrite it."""
+    def _in_compiled_files(self) -> Iterator[CodeType]:
+        """Give the code of the compiled files that were surely made from this text, also by hooks that rewrite it."""
         if self.stamp is None:
             return
         for path in _compiled_files(self.filename):
@@ -96,26 +109,23 @@ class Text:
                 with open(path, "rb") as file:
                     written = os.fstat(file.fileno()).st_mtime_ns
                     content = file.read()
-                if not _made_from(content, written, self.stamp):
-                    continue
-                top = marshal.loads(memoryview(content)[16:])
-            except (OSError, ValueError, EOFError, TypeError):
+                if _made_from(content, written, self.stamp):
+                    yield from _nested(marshal.loads(memoryview(content)[16:]))
+            except (OSError, ValueError, EOFError, TypeError, AttributeError):
                 continue
-            if isinstance(top, CodeType):
-                yield from _nested(top)
 
     def place(self, code: CodeType) -> Place | None:
         """Return the definition that a code object was compiled from, if this text has it."""
+        tree = self.tree
         if not self.holds(code):
             return None
         if code.co_name == "<lambda>":
-            return _lambda_place(self.tree, code)
-        self.tree  # builds the index
+            return _lambda_place(tree, code)
         return self._definitions.get((code.co_firstlineno, code.co_name))
 
     def class_places(self, qualname: str) -> list[Place]:
-        self.tree
-        return self._classes.get(qualname, [])
+        """Return the places that define a class of this name, in their order."""
+        return self._classes.get(qualname, []) if self.tree else []
 
 
 def _blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
@@ -128,10 +138,10 @@ def _blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
             yield part.body
 
 
-def _qualified(node: ast.ClassDef, around: tuple[ast.AST, ...]) -> str:
-    names = []
+def _qualified(node: ast.ClassDef, around: tuple[Definition, ...]) -> str:
+    names: list[str] = []
     for outer in around:
-        names += [outer.name] if isinstance(outer, ast.ClassDef) else [outer.name, "<locals>"]  # type: ignore[attr-defined]
+        names += [outer.name] if isinstance(outer, ast.ClassDef) else [outer.name, "<locals>"]
     return ".".join([*names, node.name])
 
 
@@ -174,22 +184,17 @@ def _covers(node: ast.expr, span: tuple[int | None, int | None, int | None, int 
     return (node.lineno, node.col_offset) <= (line, column) and (end_line, end_column) <= (
         node.end_lineno,
         node.end_col_offset,
-    )  # type: ignore[operator]
+    )
 
 
-def _around(tree: ast.AST, target: ast.AST) -> tuple[ast.AST, ...]:
-    path: tuple[ast.AST, ...] = ()
-    while True:
-        for child in ast.iter_child_nodes(tree):
-            if child is target:
-                return path
-            if any(node is target for node in ast.walk(child)):
-                if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                    path = (*path, child)
-                tree = child
-                break
-        else:
-            return path
+def _around(tree: ast.Module, target: ast.Lambda) -> tuple[Definition, ...]:
+    """Return the definitions around a lambda, from outside in."""
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, Definition) and any(inner is target for inner in ast.walk(node))
+    ]
+    return tuple(sorted(around, key=lambda node: (node.lineno, node.col_offset)))
 
 
 class _Texts:
@@ -210,15 +215,6 @@ def texts_of(filename: str, namespace: Mapping[str, object]) -> list[Text]:
     if content and (not known or known[0].content != content):
         _remember(known, Text(filename, content, None))
     return list(known)
-
-
-def stamp_of(filename: str) -> Stamp | None:
-    """Return what tells one state of a file from another without reading it; None where there is no file."""
-    try:
-        status = os.stat(filename)
-    except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _read(filename: str) -> Text | None:

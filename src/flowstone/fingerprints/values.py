@@ -6,17 +6,10 @@ says where in the value they are, and they themselves become edges of the graph.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from types import FunctionType
 from typing import NamedTuple
 
-from flowstone.hashing import combine, register_type, token
-from flowstone.hashing.form import Node as Written
-from flowstone.hashing.registry import encoder_for
-
-Code = FunctionType | type
-StandIn = Callable[[Code], "bytes | None"]  # None leaves it to hashing
+from flowstone.fingerprints.meeting import Code, StandIn, meeting
+from flowstone.hashing import combine, token
 
 
 class Held(NamedTuple):
@@ -28,15 +21,6 @@ class Held(NamedTuple):
     def identity(self) -> tuple[object, ...]:
         """What tells in this process whether a value is still the same, down to the very functions in it."""
         return (self.token, *(id(code) for _, code in self.code))
-
-
-class _Meeting(threading.local):
-    """What stands in for code met by hashing in this thread, if a value is being taken apart."""
-
-    stand_in: StandIn | None = None
-
-
-_meeting = _Meeting()
 
 
 def hold(value: object, path: str, stand_in: StandIn) -> Held:
@@ -58,11 +42,11 @@ class _Met:
         self._ranks: dict[int, int] = {}
 
     def token(self, value: object, path: str) -> bytes:
-        before, _meeting.stand_in = _meeting.stand_in, self.meet
+        before, meeting.stand_in = meeting.stand_in, self.meet
         try:
             return token(value, path)
         finally:
-            _meeting.stand_in = before
+            meeting.stand_in = before
 
     def meet(self, code: Code) -> bytes | None:
         digest = self._digests.get(id(code))
@@ -90,11 +74,6 @@ class _Met:
         return tuple(sorted(named, key=lambda item: item[0]))
 
 
-def stand_in_for(code: Code) -> bytes | None:
-    """Return what stands in for a piece of code in the value being taken apart; None when none is."""
-    return _meeting.stand_in(code) if _meeting.stand_in is not None else None
-
-
 _FROZEN = frozenset({"datetime", "decimal", "fractions", "pathlib", "re", "uuid", "zoneinfo", "ipaddress"})
 _FROZEN_BUILTINS = (
     type(None),
@@ -119,14 +98,3 @@ def is_frozen(value: object) -> bool:
     if kind is tuple or kind is frozenset:
         return all(map(is_frozen, value))  # type: ignore[call-overload]
     return kind.__module__.partition(".")[0] in _FROZEN
-
-
-_usual_class = encoder_for(object)  # how hashing writes classes by itself
-
-
-def _write_class(kind: type) -> Written:
-    digest = stand_in_for(kind)
-    return Written("followed class", (digest,)) if digest is not None else _usual_class(kind)
-
-
-register_type("builtins.type", _write_class, subclasses=True)

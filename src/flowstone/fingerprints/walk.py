@@ -9,19 +9,20 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from flowstone.exceptions import HashError
-from flowstone.fingerprints import classes, functions
+from flowstone.fingerprints import classes, functions, memo
 from flowstone.fingerprints.base import CodePart, Fingerprint, Unresolved
 from flowstone.fingerprints.boundary import Boundary
 from flowstone.fingerprints.guards import Guard
 from flowstone.fingerprints.names import code_name, public_module, public_name, shown_value
 from flowstone.fingerprints.nodes import Node, leaf, rooted_digest
+from flowstone.fingerprints.plainly import attribute, is_class, is_module, is_runnable
 from flowstone.fingerprints.standins import stand_in
 from flowstone.fingerprints.territory import DISTRIBUTION, OWN, STDLIB, Territory, territory_of
 from flowstone.fingerprints.values import hold, is_frozen
 from flowstone.hashing import token
 
 _ATOMS = (type(None), bool, int, float, str, bytes)
-_WRAPPED = ("__wrapped__", "py_func", "func", "fget", "fset", "fdel")  # where wrappers keep what they wrap
+_WRAPPED = ("__wrapped__", "__func__", "py_func", "func", "fget", "fset", "fdel")  # where wrappers keep what they wrap
 _NOT_CONTENT = {
     "logging.Logger": "where a logger writes does not count",
     "logging.RootLogger": "where a logger writes does not count",
@@ -47,7 +48,7 @@ class Walk:
         self._nodes: dict[tuple[int, int], Node] = {}
         self._alive: list[object] = []  # so that no id is used twice
         self._waiting: deque[Callable[[], None]] = deque()
-        self._seen_parts: set[tuple[str, str, str]] = set()
+        self._seen_parts: set[tuple[str, str, bytes]] = set()
         self._opaque: set[int] = set()
 
     def fingerprint(self) -> Fingerprint:
@@ -55,6 +56,7 @@ class Walk:
         target = self.target(self.root, code_name(self.root), "function", "")
         while self._waiting:
             self._waiting.popleft()()
+        memo.flush()
         root = target if isinstance(target, Node) else Node(target)
         first, rest = self._parts[:1], sorted(self._parts[1:], key=lambda part: (part.kind == DISTRIBUTION, part.name))
         return Fingerprint(rooted_digest(root), first + rest, self._unresolved)
@@ -64,10 +66,9 @@ class Walk:
     def part(
         self, name: str, kind: str, digest: bytes, *, file: str = "", line: int = 0, text: Callable[[], str] | str = ""
     ) -> None:
-        part = CodePart(name, kind, digest.hex(), file=file, line=line, text=text)
-        if (name, kind, part.digest) not in self._seen_parts:
-            self._seen_parts.add((name, kind, part.digest))
-            self._parts.append(part)
+        if (name, kind, digest) not in self._seen_parts:
+            self._seen_parts.add((name, kind, digest))
+            self._parts.append(CodePart(name, kind, digest, file=file, line=line, text=text))
 
     def unresolved(self, where: str, expression: str, reason: str) -> bytes:
         self._unresolved[Unresolved(where, expression, reason)] = None
@@ -87,28 +88,29 @@ class Walk:
 
     # targets
 
-    def target(self, value: object, name: str, kind: str, where: str, *, listed: bool = True) -> Node | bytes:
+    def target(self, value: Any, name: str, kind: str, where: str, *, listed: bool = True) -> Node | bytes:
         """Return what stands for a value in the graph; what it refers to is looked into later.
 
         A value without content counts by its type, and is reported as not followed unless `listed` is false.
         """
-        if type(value) in _ATOMS:
+        its_type = type(value)  # not isinstance, which asks proxies what they pretend to be
+        if its_type in _ATOMS:
             digest = token(value)
-            self.part(name, kind, leaf("value", digest.hex()), text=shown_value(name, value))
+            self.part(name, kind, digest, text=partial(shown_value, name, value))
             return digest
         known = self._nodes.get((id(value), id(None)))
         if known is not None:
             return known
-        if getattr(type(value), "__flowstone_runnable__", False):
-            return self._runnable(value, name, where)
-        if isinstance(value, FunctionType):
+        if its_type is FunctionType:
             return self._function(value, None)
-        if isinstance(value, type):
+        if is_class(value):
             return self._class(value)
-        if isinstance(value, MethodType):
+        if its_type is MethodType:
             return self._method(value, name, where)
-        if isinstance(value, ModuleType):
+        if is_module(value):
             return self.module(value, where)
+        if is_runnable(value):
+            return self._runnable(value, where)
         return self._wrapper(value, name, where) or self._value(value, name, kind, where, listed)
 
     def method(self, fn: FunctionType, owner: type) -> Node:
@@ -116,7 +118,7 @@ class Walk:
         known = self._nodes.get((id(fn), id(owner)))
         return known if known is not None else self._function(fn, owner)
 
-    def _runnable(self, value: Any, name: str, where: str) -> Node | bytes:
+    def _runnable(self, value: Any, where: str) -> Node | bytes:
         fn = value.fn
         self.guard.attribute(value, "fn", fn)
         return self.target(fn, code_name(fn), "function", where)
@@ -138,9 +140,9 @@ class Walk:
 
     def _method(self, value: MethodType, name: str, where: str) -> Node:
         node = self.node_for(value, leaf("method"))
-        owner = value.__self__ if isinstance(value.__self__, type) else type(value.__self__)
-        function = value.__func__
-        if isinstance(function, FunctionType):
+        owner: type = value.__self__ if is_class(value.__self__) else type(value.__self__)  # type: ignore[assignment]
+        function: Any = value.__func__
+        if type(function) is FunctionType:
             node.edges["function"] = self.method(function, owner)
         else:
             node.edges["function"] = self.target(function, code_name(function), "function", where)
@@ -150,24 +152,22 @@ class Walk:
     def _wrapper(self, value: Any, name: str, where: str) -> Node | None:
         """Follow what an object of somebody else's type wraps: an `lru_cache`, a `partial`, a `property`."""
         kind = type(value)
-        if isinstance(value, (staticmethod, classmethod)):
-            wrapped: dict[str, object] = {"__func__": value.__func__}
-        else:
-            if self.territory(kind.__module__).kind == OWN:
-                return None
-            wrapped = {name: item for name in _WRAPPED if callable(item := getattr(value, name, None))}
+        territory = self.territory(classes.module_of(kind))
+        if territory.kind == OWN:
+            return None
+        wrapped = {name: item for name in _WRAPPED if callable(item := attribute(value, name))}
         if not wrapped:
             return None
-        node = self.node_for(value, self.foreign(kind, self.territory(kind.__module__)))
-        for attribute, item in wrapped.items():
-            self.guard.attribute(value, attribute, item)
-            node.edges[attribute] = self.target(item, code_name(item), "function", where)
-        if isinstance(value, partial):
+        node = self.node_for(value, self.foreign(kind, territory))
+        for place, item in wrapped.items():
+            self.guard.attribute(value, place, item)
+            node.edges[place] = self.target(item, code_name(item), "function", where)
+        if kind is partial:
             node.edges["args"] = self.target(value.args, f"{name}.args", "global", where)
             node.edges["keywords"] = self.target(value.keywords, f"{name}.keywords", "global", where)
         return node
 
-    def _value(self, value: object, name: str, kind: str, where: str, listed: bool) -> Node:
+    def _value(self, value: object, name: str, kind: str, where: str, listed: bool) -> Node | bytes:
         reason = _NOT_CONTENT.get(f"{type(value).__module__}.{type(value).__qualname__}")
         if reason is not None:
             return self._by_type(value, name, where, reason if listed else "")
@@ -178,13 +178,17 @@ class Walk:
             culprit = error.culprit or type(value).__qualname__
             reason = f"{culprit} has no content to hash; it counts by its type"
             return self._by_type(value, name, where, reason if listed else "")
-        node = self.node_for(value, held.token)
-        self.part(name, kind, leaf("value", held.token.hex()), text=lambda: shown_value(name, value))
-        for label, code in held.code:
-            self.later(partial(self._edge, node, label, code, name))
-        self._version_of(node, type(value))
+        self.part(name, kind, held.token, text=partial(shown_value, name, value))
         if held.code or not is_frozen(value):
             self.guard.value(value, lambda again: hold(again, name, meet).identity(), held.identity())
+        territory = self.territory(classes.module_of(type(value)))
+        if not held.code and territory.kind != DISTRIBUTION:
+            return held.token  # by value alone: whether two names share an object or have equal ones is no matter
+        node = self.node_for(value, held.token)
+        if territory.kind == DISTRIBUTION:
+            node.edges["class"] = self.foreign(type(value), territory)
+        for label, code in held.code:
+            self.later(partial(self._edge, node, label, code, name))
         return node
 
     def _edge(self, node: Node, label: str, code: object, where: str) -> None:
@@ -199,11 +203,6 @@ class Walk:
         self.part(name, "global", node.own, text=f"<{public_name(kind)}>")
         node.edges["class"] = self.target(kind, code_name(kind), "class", where)
         return node
-
-    def _version_of(self, node: Node, kind: type) -> None:
-        territory = self.territory(kind.__module__)
-        if territory.kind == DISTRIBUTION:
-            node.edges["class"] = self.foreign(kind, territory)
 
     # modules, and what is not the user's own
 
