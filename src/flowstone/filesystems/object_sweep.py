@@ -79,7 +79,7 @@ def _needed(
         if found is None or pointer is None:
             return set()
         if not pointer.pending or pointer.group != group:
-            return {target.path for target in (pointer.new, pointer.old) if target is not None}
+            return everything & {target.path for target in (pointer.new, pointer.old) if target is not None}
         verdict = groups.decide(group, ABORTED)
         groups.settle(found.version, pointer.new if verdict == COMMITTED else pointer.old)
         count.finished += 1
