@@ -9,6 +9,7 @@ functions and run it once more: only that one runs, and what depends on its resu
 from __future__ import annotations
 
 import argparse
+import os
 from base64 import b64encode
 from importlib.metadata import distribution
 from io import BytesIO
@@ -23,6 +24,8 @@ from flowstone.progress import show_progress
 # The same code on the same inputs gives the same result. What takes long to import, a task imports: when its result
 # comes from the cache, nobody waits for it.
 CACHED = INPUTS + TASK_SOURCE
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # scikit-learn's threads are not to spin while they wait
 
 
 @task(cache_policy=CACHED, task_run_name="read {table}")
