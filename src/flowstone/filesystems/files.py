@@ -169,7 +169,7 @@ def link_new(temp: str, name: str, where: int | None, lock: str) -> bool:
     try:
         os.link(temp, name, dst_dir_fd=where)
     except FileExistsError:
-        os.unlink(temp)
+        forget(temp)
         with suppress(FileNotFoundError):  # deleted since: it was there all the same
             refuse_folder(name, where)
         return False
@@ -177,7 +177,7 @@ def link_new(temp: str, name: str, where: int | None, lock: str) -> bool:
         if error.errno not in _NO_LINKS:
             raise
         return _move_alone(temp, name, where, lock)
-    os.unlink(temp)
+    forget(temp)
     return True
 
 
@@ -190,8 +190,9 @@ def _move_alone(temp: str, name: str, where: int | None, lock: str) -> bool:
 
     with open(lock, "ab") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)
-        if stamp_file(name, where) is not None:
-            os.unlink(temp)
+        with suppress(FileNotFoundError):
+            refuse_folder(name, where)
+            forget(temp)
             return False
         os.replace(temp, name, dst_dir_fd=where)
         return True
