@@ -12,6 +12,7 @@ from flowstone.records.container import (
     JOINT_SIZE,
     MAGIC,
     PREFIX_SIZE,
+    SPLIT,
     Buffer,
     Head,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "JOINT_SIZE",
     "MAGIC",
     "PREFIX_SIZE",
+    "SPLIT",
     "Buffer",
     "Head",
     "MissReason",

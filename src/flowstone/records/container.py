@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Any, Final
 
 from blake3 import blake3
 
@@ -35,51 +35,77 @@ _THREADS_FROM: Final = 1 << 20
 
 
 class Head:
-    """The opened and authenticated head of a record; `info` reads the rest of it when asked.
+    """The opened and authenticated head of a record; what a hit does not need is worked out when asked for.
 
-    `start` is where the payload begins, `main_size` the size of its main part, which raw buffers may follow.
-    `total_size` is the size of head and payload together.
+    `start` is where the payload begins, `main_size` the size of its main part, which `buffer_count` raw buffers may
+    follow. `data` begins with the head; `text_at` and `table_at` are where in it the header and the sizes of the
+    buffers are.
     """
 
     __slots__ = (
+        "_data",
+        "_fields",
         "_info",
-        "_json",
-        "buffer_sizes",
-        "buffers_digest",
+        "_table_at",
+        "_text_at",
+        "buffer_count",
         "created",
         "expires",
-        "joint",
+        "flags",
         "key",
-        "main_digest",
         "main_size",
         "serializer",
-        "split",
         "start",
-        "tag",
         "total_size",
     )
 
-    key: str
-    created: float
-    expires: float
-    serializer: str
-    joint: bool
-    split: bool
-    start: int
-    main_size: int
-    total_size: int
-    buffer_sizes: tuple[int, ...]
-    main_digest: bytes
-    buffers_digest: bytes
-    tag: bytes
-    _json: bytes
-    _info: RecordInfo | None
+    def __init__(
+        self, key: str, data: bytes, fields: tuple[Any, ...], serializer: str, text_at: int, table_at: int, start: int
+    ) -> None:
+        self.key = key
+        self.serializer = serializer
+        self.start = start
+        _, _, _, self.flags, _, _, _, self.buffer_count, self.created, self.expires, self.main_size, self.total_size = (
+            fields[:12]
+        )
+        self._data = data
+        self._fields = fields
+        self._text_at = text_at
+        self._table_at = table_at
+        self._info: RecordInfo | None = None
 
     @property
-    def info(self) -> RecordInfo:
-        if self._info is None:
-            self._info = read_info(self._json, self._known())
-        return self._info
+    def tag(self) -> bytes:
+        """The tag, which tells this record from every other."""
+        tag: bytes = self._fields[1]
+        return tag
+
+    @property
+    def joint(self) -> bool:
+        return bool(self.flags & JOINT)
+
+    @property
+    def split(self) -> bool:
+        return bool(self.flags & SPLIT)
+
+    @property
+    def main_digest(self) -> bytes:
+        found: bytes = self._fields[13]
+        return found
+
+    @property
+    def buffers_digest(self) -> bytes:
+        found: bytes = self._fields[14]
+        return found
+
+    @property
+    def buffer_sizes(self) -> tuple[int, ...]:
+        return struct.unpack_from(f"<{self.buffer_count}Q", self._data, self._table_at)
+
+    @property
+    def payload_size(self) -> int:
+        size: int = self.total_size - self.start
+        return size
 
     @property
     def expiry(self) -> float | None:
@@ -87,8 +113,10 @@ class Head:
         return None if self.expires == NEVER else self.expires
 
     @property
-    def payload_size(self) -> int:
-        return self.total_size - self.start
+    def info(self) -> RecordInfo:
+        if self._info is None:
+            self._info = read_info(self._data[self._text_at : self._table_at], self._known())
+        return self._info
 
     def _known(self) -> dict[str, object]:
         return {

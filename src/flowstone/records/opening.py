@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from _operator import _compare_digest as same_digest  # hmac.compare_digest itself, without importing hashlib
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +17,6 @@ from flowstone.records.container import (
     MAGIC,
     PREFIX,
     PREFIX_SIZE,
-    SPLIT,
     TAG_END,
     Buffer,
     Head,
@@ -43,8 +41,7 @@ def open_head(data: Buffer, key: str, secrets: Mapping[bytes, bytes]) -> Head:
     if len(data) < PREFIX_SIZE or data[:8] != MAGIC:
         raise _unrecognised(data, key)
     fields = PREFIX.unpack_from(data)
-    _, tag, version, flags, key_size, name_size, text_size, count, created, expires, main_size, total = fields[:12]
-    key_id, main_digest, buffers_digest = fields[12:]
+    _, tag, version, flags, key_size, name_size, text_size, count, _, _, _, total, key_id, _, _ = fields
     if version != FORMAT:
         raise _unrecognised(data, key)
     name_at = PREFIX_SIZE + key_size
@@ -56,23 +53,9 @@ def open_head(data: Buffer, key: str, secrets: Mapping[bytes, bytes]) -> Head:
     _check_tag(data, end, flags, tag, secrets.get(key_id), key, key_id)
     if data[PREFIX_SIZE:name_at] != key_bytes(key):
         raise damaged(key, "it belongs to another key")
-    head = Head()
-    head.key = key
-    head.tag = tag
-    head.created = created
-    head.expires = expires
-    head.joint = bool(flags & JOINT)
-    head.split = bool(flags & SPLIT)
-    head.serializer = data[name_at:text_at].decode()
-    head.buffer_sizes = struct.unpack_from(f"<{count}Q", data, table_at) if count else ()
-    head.start = start
-    head.main_size = main_size
-    head.total_size = total
-    head.main_digest = main_digest
-    head.buffers_digest = buffers_digest
-    head._json = data[text_at:table_at]
-    head._info = None
-    return head
+    if end < len(data):
+        data = data[:end]  # a hit may live long; it need not keep the payload too
+    return Head(key, data, fields, data[name_at:text_at].decode(), text_at, table_at, start)
 
 
 def _check_tag(data: bytes, end: int, flags: int, tag: bytes, secret: bytes | None, key: str, key_id: bytes) -> None:
@@ -111,14 +94,14 @@ def open_payload(
     very bytes have been `checked` before. Raises RecordError.
     """
     end = offset + head.main_size
-    if len(payload) != offset + head.payload_size:
+    if len(payload) - offset != head.total_size - head.start:
         raise damaged(head.key, "its payload has the wrong size")
-    if checked or (head.joint and isinstance(payload, bytes)):
-        return payload[offset:end], _cut(head, payload, offset) if head.buffer_sizes else []
+    if checked or (head.flags & JOINT and isinstance(payload, bytes)):
+        return payload[offset:end], _cut(head, payload, offset) if head.buffer_count else []
     main = _main_part(payload, offset, end)
     if not same_digest(digest(main, head.main_size), head.main_digest):
         raise damaged(head.key, "its payload is not the one it was signed with")
-    if not head.buffer_sizes:
+    if not head.buffer_count:
         return main, []
     beside = memoryview(payload)[end:]
     if buffers_too and not same_digest(digest(beside, beside.nbytes), head.buffers_digest):

@@ -9,6 +9,7 @@ from flowstone.exceptions import ConfigurationError, MissingResult, RecordError,
 from flowstone.filesystems.base import Storage
 from flowstone.records import (
     JOINT_SIZE,
+    SPLIT,
     Buffer,
     Head,
     MissReason,
@@ -94,7 +95,7 @@ class RecordStore:
         stale = _stale(head, now, max_age)
         if stale is not None:
             return stale
-        if head.split:
+        if head.flags & SPLIT:
             return self._from_halves(head)
         found = self._loaded(head, data, head.start)
         if self._memory is not None and isinstance(found, Hit) and type(data) is bytes:
@@ -149,7 +150,10 @@ class RecordStore:
 
     def serializer_of(self, head: Head) -> Serializer:
         """Return the serializer that the record names, whatever this store writes with."""
-        return self.serializer if self.serializer.name == head.serializer else get_serializer(head.serializer)
+        mine = self.serializer
+        if mine.type == head.serializer or mine.name == head.serializer:
+            return mine
+        return get_serializer(head.serializer)
 
     def load(self, head: Head, *, mmap: bool = False) -> Any:
         """Read the value of the very record that `head` opened, anew for each call.
