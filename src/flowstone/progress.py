@@ -61,8 +61,7 @@ def run_name(event: TaskRunStarted | TaskRunFinished) -> str:
 
 def task_end(event: TaskRunFinished) -> TaskEnd:
     """Return what there is to tell of a task run that ended."""
-    seconds = event.lookup.info.duration if event.state.is_cached() and event.lookup is not None else event.seconds
-    return TaskEnd(run_name(event), event.state.name, seconds)
+    return TaskEnd(run_name(event), event.state.name, event.seconds)
 
 
 @contextmanager
