@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowstone.exceptions import KeyPathError, MissingResult, SerializationError, StoreError
+from flowstone.exceptions import KeyPathError, MissingResult, RecordError, SerializationError, StoreError
 from flowstone.filesystems import LocalFileSystem, MemoryFileSystem
 from flowstone.records import MissReason, RecordInfo
 from flowstone.results import Hit, Miss
@@ -459,6 +459,22 @@ def test_one_place_for_both_halves_is_one_file(make_bench: Any, tmp_path: Path) 
 
     assert bench.value() == [1]
     assert bench.other().value() == [1]
+
+
+def test_a_checker_sees_every_byte_without_deserialising(local: Any, halves: Any) -> None:
+    for bench in (local, halves):
+        bench.write(np.arange(20_000))
+        assert bench.store.verify("k").info.key == "k"
+        assert bench.store.verify("absent") is None
+        data = bytearray(bench.storage.get("k").data)
+        data[-1] ^= 1
+        bench.storage.put("k", [data])
+        with pytest.raises(RecordError, match="foreign or damaged"):
+            bench.store.verify("k")
+    halves.storage.delete("k")
+    with pytest.raises(RecordError) as caught:
+        halves.store.verify("k")
+    assert caught.value.reason == MissReason.HALF_MISSING.value
 
 
 # --- registering -------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -289,6 +291,23 @@ def test_looking_for_what_is_not_there_makes_no_key_and_no_folder(home: Path) ->
     assert not home.exists()
 
 
+def test_a_key_file_that_cannot_be_used_is_said_once_and_costs_only_the_cache(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.mkdir()
+    (home / "signing.key").write_text("nonsense")
+    (home / "signing.key").chmod(0o600)
+    with caplog.at_level(logging.WARNING):
+        for n in range(3):
+            store = ResultStore()
+            store.write(n, "k")
+            assert store.read("k").result == n, "this process trusts itself"
+    assert [record.message for record in caplog.records if "signs records" in record.message] == [
+        record.message for record in caplog.records
+    ]
+    assert len(caplog.records) == 1
+
+
 # --- stores made from stores -------------------------------------------------------------------------------------
 
 
@@ -341,7 +360,7 @@ def test_a_store_pickles_with_its_keys_and_speaks_of_the_same_place(tmp_path: Pa
         [sys.executable, "-c", code],
         input=pickle.dumps(store),
         capture_output=True,
-        env={"FLOWSTONE_HOME": str(tmp_path / "elsewhere"), "PATH": ""},
+        env={**os.environ, "FLOWSTONE_HOME": str(tmp_path / "elsewhere")},
         check=True,
     )
     assert ran.stdout.decode() == "[1]\n"

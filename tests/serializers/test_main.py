@@ -163,6 +163,25 @@ import cloudpickle
     assert folder.run(DEFINITIONS + "print(load() == [Point(4)])") == "True"
 
 
+def test_only_what_the_value_refers_to_is_sent_along(folder: Folder) -> None:
+    """Not a function that happens to be called like a key, with all the data it uses."""
+    told = folder.run(
+        """
+import os
+BIG = os.urandom(300_000)
+def data(): return BIG
+class Box: pass
+box = Box(); box.data = 1; box.Box = 'Box'
+print(len(S.dumps(box)) < 5000, len(S.dumps([data, box])) > 300_000)"""
+    )
+    assert told == "True True"
+
+
+def test_a_definition_that_drags_too_much_along_stays_at_home(folder: Folder) -> None:
+    code = "BIG = bytes(3_000_000)\ndef use(): return len(BIG)\n"
+    assert folder.run(code + "save(use)\nprint((here / 'blob').stat().st_size < 5000, load()())") == "True 3000000"
+
+
 def test_a_class_that_cannot_be_copied_is_still_found_by_its_program(folder: Folder) -> None:
     code = "import threading\nLOCK = threading.Lock()\nclass Guard:\n    def use(self): return LOCK\n"
     folder.run(code + "save(Guard())")

@@ -127,6 +127,25 @@ class RecordStore:
             data = self._heads.head(key, needed) or b""
         return open_head(data, key, self.keyring.reading)
 
+    def verify(self, key: str) -> Head | None:
+        """Check every byte of the record under `key` without deserialising anything; None if there is none.
+
+        Raises RecordError with the reason, or StoreError.
+        """
+        blob = self._heads.get(key)
+        if blob is None:
+            return None
+        head = open_head(blob.data, key, self.keyring.reading)
+        if not head.split:
+            open_payload(head, blob.data, head.start)
+            return head
+        payload = None if self.metadata_storage is None else self.result_storage.get(key)
+        if payload is None:
+            missing = _half_missing(head)
+            raise RecordError(f"The record of key {key!r}: {missing}.", reason=missing.reason.value)
+        open_payload(head, payload.data, 0)
+        return head
+
     def _from_halves(self, head: Head, *, mmap: bool = False) -> Hit | Miss:
         payload = None if self.metadata_storage is None else self.result_storage.get(head.key)
         return _half_missing(head) if payload is None else self._loaded(head, payload.data, 0, mmap=mmap)

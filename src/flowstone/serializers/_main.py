@@ -41,6 +41,9 @@ _PASSING: Final = frozenset(
 _ATOMS: Final = (int, float, complex, str, bytes, bool, type(None))
 
 
+_LARGEST_COPY: Final = 1 << 20
+
+
 class Definition(NamedTuple):
     """A class or function of a program: its name there, its shape, and a copy by value if there can be one."""
 
@@ -62,9 +65,19 @@ class Appendix(NamedTuple):
 def appendix(stream: bytes) -> bytes:
     """Return what is to follow `stream`, which mentions `__main__`; pickle stops reading before it."""
     main = sys.modules["__main__"]
-    found = {name: _define(name, thing) for name, thing in _things_of(main, "") if name.encode() in stream}
+    found = {name: _define(name, thing) for name, thing in _things_of(main, "") if _as_global(name) in stream}
     text = pickle.dumps((_program_of(main), list(found.values())), 5)
     return text + _SIZE.pack(len(text))
+
+
+def _as_global(name: str) -> bytes:
+    """Return how pickle writes a reference to a global of that name, the first time that it does.
+
+    Looking for this is as quick as a search for text and does not take a mere text of that name for a reference. A
+    reference written in another way is passed over: then only this program can read the value.
+    """
+    text = name.encode("utf-8", "surrogatepass")
+    return pickle.SHORT_BINUNICODE + bytes((min(len(text), 255),)) + text + pickle.MEMOIZE + pickle.STACK_GLOBAL
 
 
 def is_found_in_main(thing: Any) -> bool:
@@ -108,6 +121,8 @@ def _copy_by_value(thing: Any) -> bytes | None:
         copy: bytes | None = cloudpickle.dumps(thing)
     except Exception:  # no copy for other programs then; this one finds the definition by its name
         copy = None
+    if copy is not None and len(copy) > _LARGEST_COPY:
+        copy = None  # it drags data along that is not part of the value
     if isinstance(thing, type):
         _copies[thing] = copy
     return copy

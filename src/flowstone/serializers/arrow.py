@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from flowstone.exceptions import SerializationError
 from flowstone.serializers.base import Buffer, Serializer
@@ -19,8 +19,8 @@ class ArrowSerializer(Serializer):
     types, categories and attributes, is refused. Reading cannot execute code.
     """
 
-    type: ClassVar[str] = "arrow"
-    safe: ClassVar[bool] = True
+    type = "arrow"
+    safe = True
 
     def dumps(self, obj: object) -> bytes:
         main, buffers = self.dump_parts(obj)

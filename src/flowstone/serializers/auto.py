@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import ClassVar, Final
+from typing import Final
 
 from flowstone.exceptions import SerializationError
 from flowstone.serializers.arrow import ArrowSerializer, kind_of
@@ -24,7 +24,7 @@ class AutoSerializer(Serializer):
     The record names the serializer that was picked. On its own, `dumps` begins with that name.
     """
 
-    type: ClassVar[str] = "auto"
+    type = "auto"
 
     def dumps(self, obj: object) -> bytes:
         serializer, main, buffers = self.dump_for_record(obj)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 Buffer = bytes | bytearray | memoryview
 
@@ -22,13 +22,13 @@ class Serializer(ABC):
     - `load_parts` of a `safe` serializer executes nothing, whatever the bytes.
     """
 
-    type: ClassVar[str]
+    type: str
     """The name in settings and records; a record is read by the serializer that it names."""
 
-    version: ClassVar[int] = 1
+    version: int = 1
     """Counts up when the bytes change in a way that older code cannot read."""
 
-    safe: ClassVar[bool] = False
+    safe: bool = False
     """Whether reading hostile bytes cannot execute code."""
 
     @property

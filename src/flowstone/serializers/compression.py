@@ -31,8 +31,8 @@ class CompressedSerializer(Serializer):
             raise ConfigurationError(
                 f"compressionlib is one of {', '.join(map(repr, LIBRARIES))}, got {compressionlib!r}."
             )
-        self.safe = self.serializer.safe  # type: ignore[misc]
-        self.version = self.serializer.version  # type: ignore[misc]
+        self.safe = self.serializer.safe
+        self.version = self.serializer.version
 
     @property
     def name(self) -> str:

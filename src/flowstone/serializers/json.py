@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
 
 from flowstone.exceptions import SerializationError
 from flowstone.serializers.base import Buffer, Serializer
@@ -22,8 +22,8 @@ class JSONSerializer(Serializer):
     Reading cannot execute code.
     """
 
-    type: ClassVar[str] = "json"
-    safe: ClassVar[bool] = True
+    type = "json"
+    safe = True
 
     def dumps(self, obj: object) -> bytes:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowstone.exceptions import SerializationError
 from flowstone.serializers.base import Buffer, Serializer
@@ -18,8 +18,8 @@ _PLAIN_KINDS: Final = "biufcmMSUV"
 class NpySerializer(Serializer):
     """Writes a `numpy.ndarray` of any type but objects; its memory order comes back too. Reading executes nothing."""
 
-    type: ClassVar[str] = "npy"
-    safe: ClassVar[bool] = True
+    type = "npy"
+    safe = True
 
     def dumps(self, obj: object) -> bytes:
         main, buffers = self.dump_parts(obj)

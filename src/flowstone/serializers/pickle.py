@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from types import ModuleType
-from typing import ClassVar, Final
+from typing import Final
 
 from flowstone.exceptions import ConfigurationError
 from flowstone.serializers._culprit import cannot_write
@@ -37,7 +37,7 @@ class PickleSerializer(Serializer):
     get that far.
     """
 
-    type: ClassVar[str] = "pickle"
+    type = "pickle"
 
     def __init__(self, picklelib: str = "cloudpickle") -> None:
         if picklelib not in _LIBRARIES:
