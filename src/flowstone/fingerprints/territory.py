@@ -25,6 +25,7 @@ class Territory(NamedTuple):
     version: str = ""
 
 
+_SCRIPTS = ("__main__", "__mp_main__")  # whoever started the process: what is defined there is the user's
 _OWN = Territory(OWN)
 _STDLIB = Territory(STDLIB)
 
@@ -83,6 +84,8 @@ def _verdict(name: str, boundary: Boundary) -> bool | None:
 
 def _classify(module_name: str, file: str, loaded: bool) -> Territory:
     top = module_name.partition(".")[0]
+    if top in _SCRIPTS:
+        return _OWN
     if top == "flowstone":
         return Territory(DISTRIBUTION, "flowstone", _own_version())
     if not file:

@@ -15,11 +15,11 @@ from importlib._bootstrap_external import MAGIC_NUMBER, cache_from_source
 from types import CodeType
 from typing import NamedTuple
 
-from flowstone.fingerprints.stamps import Stamp, stamp_of
+from flowstone.fingerprints.stamps import Stamp, stamp_of, surely_after
 from flowstone.fingerprints.syntax import first_line
 
 _FUTURES = 0x1FF0000  # the flags that `from __future__ import` leaves in code objects
-_RACE = 2_000_000_000  # a compiled file younger than this after its source may have been made from an earlier text
+_PYTEST = "@pytest_ar"  # the name by which rewritten code calls pytest
 _KEPT = 4  # texts of one file that are kept: code loaded from an earlier one still finds it
 
 _SIMPLE = frozenset(
@@ -61,6 +61,7 @@ class Text:
         self._classes: dict[str, list[Place]] = {}
         self._codes: dict[int, set[CodeType]] = {}
         self._published: set[CodeType] | None = None
+        self._by_pytest: set[CodeType] | None = None
 
     @property
     def tree(self) -> ast.Module:
@@ -88,7 +89,9 @@ class Text:
         """Whether compiling this text gives this code object."""
         if self._published is None:
             self._published = set(self._in_compiled_files())
-        return code in self._published or code in self._compiled(code.co_flags & _FUTURES)
+        if code in self._published or code in self._compiled(code.co_flags & _FUTURES):
+            return True
+        return _PYTEST in code.co_names and code in self._rewritten_by_pytest()
 
     def _compiled(self, flags: int) -> set[CodeType]:
         if flags not in self._codes:
@@ -99,6 +102,18 @@ class Text:
             else:
                 self._codes[flags] = set(_nested(top))
         return self._codes[flags]
+
+    def _rewritten_by_pytest(self) -> set[CodeType]:
+        """Return the code that this text gives when pytest has rewritten its assertions, as pytest itself does it."""
+        pytest_rewrite = sys.modules.get("_pytest.assertion.rewrite")
+        if self._by_pytest is None and pytest_rewrite is not None:
+            self._by_pytest = set()
+            for hook in sys.meta_path:
+                if type(hook).__module__ == "_pytest.assertion.rewrite" and isinstance(self.content, bytes):
+                    tree = ast.parse(self.content, self.filename)
+                    pytest_rewrite.rewrite_asserts(tree, self.content, self.filename, getattr(hook, "config", None))
+                    self._by_pytest.update(_nested(compile(tree, self.filename, "exec", 0, True)))
+        return self._by_pytest or set()
 
     def _in_compiled_files(self) -> Iterator[CodeType]:
         """Give the code of the compiled files that were surely made from this text, also by hooks that rewrite it."""
@@ -162,8 +177,8 @@ def _compiled_files(filename: str) -> list[str]:
 
 
 def _made_from(content: bytes, written: int, stamp: Stamp) -> bool:
-    size, mtime, ctime, _ = stamp
-    if content[:4] != MAGIC_NUMBER or content[4:8] != b"\0\0\0\0" or written - max(mtime, ctime) < _RACE:
+    size, mtime, _, _ = stamp
+    if content[:4] != MAGIC_NUMBER or content[4:8] != b"\0\0\0\0" or not surely_after(written, stamp):
         return False
     seconds, length = int.from_bytes(content[8:12], "little"), int.from_bytes(content[12:16], "little")
     return seconds == mtime // 1_000_000_000 & 0xFFFFFFFF and length == size & 0xFFFFFFFF
