@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from flowstone.exceptions import HashError
+from flowstone.hashing.flat import ATOMS, CONTAINERS, flat
 from flowstone.hashing.form import Node, Refused, State, buffer_digest
 from flowstone.hashing.registry import Encoder, register_type
 from flowstone.hashing.unfold import class_token, direct
@@ -43,8 +44,9 @@ def register_classes(encoder: ClassEncoder | None) -> None:
 
 
 def _function(value: FunctionType) -> Node:
+    attributes = State({name: _told(item) for name, item in value.__dict__.items() if name != "__wrapped__"})
     if _Hooks.functions is not None:
-        return Node("function", (_Hooks.functions(value),))
+        return Node("function", (_Hooks.functions(value), attributes))
     return Node(
         "function by code",
         (
@@ -52,10 +54,18 @@ def _function(value: FunctionType) -> Node:
             value.__defaults__,
             value.__kwdefaults__,
             [_cell(cell) for cell in value.__closure__ or ()],
-            State(value.__dict__),
+            value.__dict__.get("__wrapped__"),
+            attributes,
         ),
-        (".__code__", ".__defaults__", ".__kwdefaults__", ".__closure__", ""),
+        (".__code__", ".__defaults__", ".__kwdefaults__", ".__closure__", ".__wrapped__", ""),
     )
+
+
+def _told(attribute: Any) -> object:
+    """Plain values that hang on a function count; of others their type does, for caches hang there too."""
+    kind = type(attribute)
+    plain = kind in ATOMS or (kind in CONTAINERS and flat(attribute) is not None)
+    return attribute if plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _cell(cell: Any) -> object:

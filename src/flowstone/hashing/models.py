@@ -12,14 +12,16 @@ from flowstone.hashing.registry import register_type
 
 def _pydantic(value: Any) -> Node:
     """A model of pydantic 2: fields, extras and private attributes by value, and which fields were given."""
-    private = value.__pydantic_private__
-    parts = (State(_fields(value)), value.__pydantic_extra__, State(private or {}), value.__pydantic_fields_set__)
+    state = (_fields(value), value.__pydantic_extra__ or {}, value.__pydantic_private__ or {})
+    parts = (*map(State, state), value.__pydantic_fields_set__)
     return Node("pydantic model", parts, kind=type(value))
 
 
 def _pydantic_1(value: Any) -> Node:
     private = {name: getattr(value, name) for name in value.__private_attributes__ if hasattr(value, name)}
-    return Node("pydantic model", (State(_fields(value)), None, State(private), value.__fields_set__), kind=type(value))
+    return Node(
+        "pydantic model", (State(_fields(value)), State({}), State(private), value.__fields_set__), kind=type(value)
+    )
 
 
 def _any_pydantic(value: Any) -> Node:

@@ -38,6 +38,9 @@ _LIVE = {
     "sqlalchemy.orm.session.Session": "it holds connections",
     "subprocess.Popen": "it is a process",
     "threading.Thread": "it is a thread",
+    "_weakrefset.WeakSet": "its members come and go",
+    "weakref.WeakKeyDictionary": "its items come and go",
+    "weakref.WeakValueDictionary": "its items come and go",
 }
 
 
@@ -197,9 +200,9 @@ def _state(state: object, cached: frozenset[str]) -> object:
 
 
 def _named_tuple(value: Any) -> Node:
-    return Node(
-        "named tuple", (list(value._fields), tuple(value), State(getattr(value, "__dict__", {}))), kind=type(value)
-    )
+    fields = value._fields
+    items = Items(list(value), lambda place: f".{fields[place]}")
+    return Node("named tuple", (list(fields), items, State(getattr(value, "__dict__", {}))), kind=type(value))
 
 
 def _set(value: Any) -> Node:
