@@ -68,7 +68,7 @@ def test_a_process_without_a_start_time_is_not_taken_for_dead() -> None:
 
 
 def test_a_process_of_another_user_hidden_in_proc_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    pid, start, place, _ = temp_name().split(".")
+    _, start, place, _ = temp_name().split(".")
     process = subprocess.Popen(["sleep", "60"])
     try:
         monkeypatch.setattr(leftovers, "_start_time", lambda pid: None)

@@ -44,10 +44,13 @@ def read_note(data: bytes | memoryview) -> tuple[Kind, Stamp | None, int] | None
         return None
     size = int.from_bytes(data[_LENGTH], "little")
     try:
-        kind, stamp = json.loads(bytes(data[_START:size]))
-    except ValueError:
+        said = json.loads(bytes(data[_START:size]))
+    except (ValueError, RecursionError):
         return None
-    return kind, None if stamp is None else Stamp(stamp), size
+    match said:
+        case ["copy" | "own" as kind, None | list() as stamp]:
+            return kind, None if stamp is None else Stamp(stamp), size
+    return None
 
 
 class Copied(Storage):
