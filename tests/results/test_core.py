@@ -304,6 +304,36 @@ class Private(Serializer):
         return {"1": 1, "2": 2}[bytes(blob).decode()]
 
 
+class Failing(Serializer):
+    type = "failing"
+
+    def dumps(self, obj: object) -> bytes:
+        if obj == "unwritable":
+            raise ValueError("not this one")
+        return b"x"
+
+    def loads(self, blob: bytes) -> object:
+        raise OSError("odd")
+
+
+def test_errors_of_a_user_s_serializer_are_told_with_its_name(bench: Any) -> None:
+    failing = bench.other(serializer=Failing())
+    with pytest.raises(SerializationError, match=r"result of my task .* 'failing': ValueError: not this one"):
+        failing.write("unwritable", task_name="my task")
+    failing.write("unreadable")
+    found = failing.find()
+    assert missed(found) is MissReason.CANNOT_LOAD
+    assert found.detail == "OSError: odd"
+
+
+def test_a_record_that_rotted_after_the_look_up_says_so(bench: Any) -> None:
+    bench.write([1])
+    found = bench.find(load=False)
+    bench.storage.put("k", [b"rotten"])
+    with pytest.raises(MissingResult, match="cannot be read"):
+        found.load()
+
+
 def test_an_unknown_serializer_is_a_miss(bench: Any) -> None:
     writer = bench.other(serializer=Private())
     writer.write(1)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from flowstone import modes
+from flowstone import flow, modes, task
 from flowstone.exceptions import ConfigurationError, KeyPathError, LockError, MissingResult
 from flowstone.filesystems import LocalFileSystem, MemoryFileSystem, NullFileSystem
 from flowstone.locking.memory import MemoryLockManager
@@ -270,6 +270,18 @@ def test_the_default_store_is_one_as_long_as_the_settings_are(monkeypatch: pytes
     assert default_store() is not first
     monkeypatch.delenv("FLOWSTONE_RESULTS_DEFAULT_SERIALIZER")
     assert default_store() is first
+
+
+def test_the_prevailing_store_is_that_of_the_task_then_of_the_flow() -> None:
+    @task(result_storage="memory://task", persist_result=True)
+    def inner() -> tuple[str, str]:
+        return get_result_store().identity, get_result_store().serializer.name
+
+    @flow(result_storage="memory://flow", result_serializer="json")
+    def outer() -> tuple[str, Any]:
+        return get_result_store().identity, inner()
+
+    assert outer() == ("memory://flow", ("memory://task", "json"))
 
 
 def test_the_signing_key_of_the_settings_is_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class Head:
 
     @property
     def joint(self) -> bool:
+        """Whether the tag covers the payload too."""
         return bool(self.flags & JOINT)
 
     @property

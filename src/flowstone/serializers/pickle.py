@@ -54,10 +54,7 @@ class PickleSerializer(Serializer):
         buffers: list[memoryview] = []
 
         def keep_in_stream(buffer: pickle.PickleBuffer) -> bool:
-            try:
-                view = buffer.raw()
-            except BufferError:
-                return True  # not contiguous, so it is no raw memory
+            view = buffer.raw()
             if view.nbytes < _BESIDE_FROM:
                 return True
             buffers.append(view)
