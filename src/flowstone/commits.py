@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flowstone.clock import current_clock
 from flowstone.effects import Blocking, CallHook, Raised
 from flowstone.events import TaskRunRolledBack
-from flowstone.exceptions import CommitError, ConfigurationError, LockError, RollBackError
+from flowstone.exceptions import CommitError, ConfigurationError, LockError, RecordError, RollBackError, StoreError
 from flowstone.modes import CommitMode, IsolationLevel, TransactionState
 from flowstone.observers import tell
 from flowstone.results import Hit, ResultStore, StagedRecord
@@ -38,7 +38,12 @@ async def begin(node: Transaction) -> None:
         return
     await take_lock(node, node.key, node.store)
     node.state = TransactionState.ACTIVE
-    if not node.overwrite and await _is_recorded(node, node.key, node.store):
+    try:
+        recorded = not node.overwrite and await _is_recorded(node, node.key, node.store)
+    except BaseException:
+        await release_locks(node)
+        raise
+    if recorded:
         node.state = TransactionState.COMMITTED
         await release_locks(node)
 
@@ -61,21 +66,30 @@ async def take_lock(node: Transaction, key: str, store: ResultStore) -> None:
             f"isolation_level='SERIALIZABLE' needs a lock manager, and the storage {store.identity} has none of its "
             "own; give one with `policy.configure(lock_manager=...)` or `ResultStore(lock_manager=...)`."
         )
-    if _held_by_tree(node, manager, key):
-        return
     lock = HeldLock(manager, key, node.holder)
-    await Blocking(lambda: manager.acquire_lock(key, lock.holder), twin=lambda: manager.aacquire_lock(key, lock.holder))
+    try:
+        await Blocking(
+            lambda: manager.acquire_lock(key, lock.holder), twin=lambda: manager.aacquire_lock(key, lock.holder)
+        )
+    except BaseException:  # an interrupt may have come between the acquisition and its answer
+        await Blocking(lambda: manager.discard_lock(key, lock.holder), cleanup=True)
+        raise
     node.locks.append(lock)
 
 
-def _held_by_tree(node: Transaction, manager: LockManager, key: str) -> bool:
-    """Whether a child that has ended left this lock with one of its ancestors; the tree must not wait for itself."""
-    current: Transaction | None = node
-    while current is not None:
-        if any(lock.manager is manager and lock.key == key for lock in current.locks):
-            return True
-        current = current.parent
-    return False
+async def _leave_locks(heir: Transaction, held: Sequence[HeldLock]) -> None:
+    """Make the parent the holder of what its child had: the child's siblings may come in, others wait for the end."""
+    for lock in held:
+        await Blocking(lambda lock=lock: _leave_lock(heir, lock), cleanup=True)  # type: ignore[misc]
+
+
+def _leave_lock(heir: Transaction, lock: HeldLock) -> None:
+    try:
+        lock.manager.hand_over_lock(lock.key, lock.holder, heir.holder)
+    except LockError:
+        return  # it was lost; the check before the commit tells
+    heir.locks.remove(lock)
+    heir.locks.append(lock._replace(holder=heir.holder))
 
 
 async def release_locks(node: Transaction) -> None:
@@ -93,7 +107,19 @@ def _release(lock: HeldLock) -> None:
 
 
 async def end(node: Transaction, error: BaseException | None) -> None:
-    """Leave the block: undo it after an error, else commit it or hand it to the parent, as the commit mode says."""
+    """Leave the block: undo it after an error, else commit it or hand it to the parent, as the commit mode says.
+
+    An interrupt on the way undoes the block too.
+    """
+    try:
+        await _end(node, error)
+    except BaseException as interruption:
+        if interruption is not error:
+            await _undo_after(node, interruption)
+        raise
+
+
+async def _end(node: Transaction, error: BaseException | None) -> None:
     if node.pending:
         await _await_children(node)
     if error is not None:
@@ -106,8 +132,10 @@ async def end(node: Transaction, error: BaseException | None) -> None:
     elif node.commit_mode is CommitMode.EAGER:
         await commit(node)
     elif node.parent is not None:
-        node.state = TransactionState.STAGED
+        node.state, held = TransactionState.STAGED, node.locks
         node.parent.add_child(node)
+        if held:
+            await _leave_locks(node.parent, held)
     elif node.commit_mode is CommitMode.LAZY:
         await commit(node)
     else:
@@ -205,19 +233,37 @@ def _passed_on(error: BaseException) -> Exception:
 
 
 async def _publish(node: Transaction, members: Sequence[Transaction]) -> Exception | None:
-    """Publish what the tree staged; atomic within each store."""
+    """Publish what the tree staged; one step within each store, and nothing anywhere if one of them cannot."""
     stores: dict[str, tuple[ResultStore, list[StagedRecord]]] = {}
     for member in members:
         if member.staged is not None and member.store is not None:
             stores.setdefault(member.store.identity, (member.store, []))[1].append(member.staged)
+    begun: list[tuple[ResultStore, list[StagedRecord]]] = []
     try:
         if node.locks:
             await _check_locks(node)
         for store, records in stores.values():
+            begun.append((store, records))
             await Blocking(lambda s=store, r=records: s.publish(r), inline=store.memory_speed)  # type: ignore[misc]
-    except Exception as error:
-        return error
+    except BaseException as error:
+        for store, records in begun:
+            await Blocking(lambda s=store, r=records: _withdraw(s, r), cleanup=True)  # type: ignore[misc]
+        return _passed_on(error)
     return None
+
+
+def _withdraw(store: ResultStore, records: Sequence[StagedRecord]) -> None:
+    """Remove those of the records that are there: another store failed, or an interrupt came during the last step."""
+    for record in records:
+        try:
+            head = store.read_head(record.key)
+            if head is not None and head.tag == record.head.tag:
+                store.remove(record.key)
+        except (RecordError, StoreError) as error:
+            warn_once(
+                ("withdraw", store.identity),
+                f"The record {record.key!r} of a transaction that failed may have stayed in {store.identity}: {error}",
+            )
 
 
 async def _check_locks(node: Transaction) -> None:
@@ -235,6 +281,11 @@ async def _fail_to_commit(node: Transaction, problem: Exception) -> None:
     failure.__cause__ = problem
     await _undo_after(node, failure)
     raise failure
+
+
+async def abort(node: Transaction, error: BaseException) -> None:
+    """Undo the tree because of `error`, unless its outcome is final already; lets the locks go in any case."""
+    await _undo_after(node, error)
 
 
 async def rollback(node: Transaction) -> bool:
@@ -258,12 +309,13 @@ async def rollback(node: Transaction) -> bool:
 
 
 async def restart(node: Transaction) -> None:
-    """Undo what a failed attempt left, and make ready for the next; the locks stay. Raises RollBackError at the end."""
-    held, node.locks = node.locks, []
+    """Undo what a failed attempt left, and make ready for the next; its own lock stays. Raises RollBackError at the end."""
+    own = [lock for lock in node.locks if lock.key == node.key]
+    node.locks = [lock for lock in node.locks if lock.key != node.key]
     try:
         await rollback(node)
     finally:
-        node.locks = held
+        node.locks += own
         node.children, node.on_commit_hooks, node.on_rollback_hooks = [], [], []
         node.state = TransactionState.ACTIVE
 

@@ -224,6 +224,13 @@ class Emit(Effect[object]):
         self.item = item
 
 
+class CallerLeft(BaseException):
+    """What a core is told at Emit when the caller leaves before the end; it cleans up and raises it again.
+
+    GeneratorExit itself will not do: thrown into a coroutine, it closes what that awaits, so no effect could follow.
+    """
+
+
 def drive(core: Core[T]) -> T:
     """Run `core` to its end on this thread."""
     send = core.send
@@ -253,28 +260,34 @@ async def adrive(core: Core[T]) -> T:
 def drive_generator(core: Core[T]) -> Generator[Any, Any, T]:
     """Run `core` on the consuming thread, yielding each item that it emits."""
     journey = _Journey(core)
-    while (effect := journey.next_effect()) is not None:
-        if isinstance(effect, Emit):
-            try:
-                journey.given((yield effect.item))
-            except BaseException as error:
-                journey.failed(error)
-        else:
-            journey.answer_here(effect)
+    try:
+        while (effect := journey.next_effect()) is not None:
+            if isinstance(effect, Emit):
+                try:
+                    journey.given((yield effect.item))
+                except BaseException as error:
+                    journey.thrown_in(error)
+            else:
+                journey.answer_here(effect)
+    except CallerLeft:
+        raise GeneratorExit from None
     return cast("T", journey.result())
 
 
 async def adrive_generator(core: Core[Any]) -> AsyncGenerator[Any, Any]:
     """Run `core` on the running event loop, yielding each item that it emits."""
     journey = _Journey(core)
-    while (effect := journey.next_effect()) is not None:
-        if isinstance(effect, Emit):
-            try:
-                journey.given((yield effect.item))
-            except BaseException as error:
-                journey.failed(error)
-        else:
-            await journey.answer(effect)
+    try:
+        while (effect := journey.next_effect()) is not None:
+            if isinstance(effect, Emit):
+                try:
+                    journey.given((yield effect.item))
+                except BaseException as error:
+                    journey.thrown_in(error)
+            else:
+                await journey.answer(effect)
+    except CallerLeft:
+        raise GeneratorExit from None
     journey.result()
 
 
@@ -305,8 +318,8 @@ class _Journey(Generic[T]):
     def given(self, answer: object) -> None:
         self._answer = answer
 
-    def failed(self, error: BaseException) -> None:
-        self._error = error
+    def thrown_in(self, error: BaseException) -> None:
+        self._error = CallerLeft() if isinstance(error, GeneratorExit) else error
 
     def answer_here(self, effect: Effect[Any]) -> None:
         try:

@@ -67,7 +67,11 @@ async def run_flow(flow: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wai
     call.run.started = call.clock.now()
     run_logger(call.run).info("Beginning flow run %r for flow %r", call.run.name, flow.name)
     tell(FlowRunStarted(flow, call.run))
-    state = await _validate(call, parameters) or await _attempts(call)
+    try:
+        state = await _validate(call, parameters) or await _attempts(call)
+    except BaseException as error:  # the engine was interrupted between two steps
+        await _end(call, call.run.enter(_failure_of(error, call)))
+        raise
     await _end(call, state)
     return call
 

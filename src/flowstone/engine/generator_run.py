@@ -5,19 +5,20 @@ A run that the caller leaves early, or sends values into, is not recorded: what 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from flowstone import commits
 from flowstone.clock import current_clock
 from flowstone.context import Scope, current_scope, enter_scope, leave_scope
-from flowstone.effects import Advance, Emit, Exhausted, Raised, Returned
+from flowstone.effects import Advance, CallerLeft, Emit, Exhausted, Raised, Returned
 from flowstone.engine.attempt import failure_of
 from flowstone.engine.hooks import run_hooks
 from flowstone.engine.records import keep_result
 from flowstone.engine.resolve import resolve
 from flowstone.engine.task_run import (
     TaskCall,
+    break_off,
     conclude,
     finish_from_cache,
     look_up,
@@ -109,8 +110,9 @@ async def _run_and_record(call: TaskCall) -> Any:
         return call.value.returned
     try:
         return await _Stream(call, node).run()
-    finally:
-        await commits.release_locks(node)
+    except BaseException as error:
+        await break_off(call, node, error)
+        raise
 
 
 class _Stream:
@@ -148,8 +150,8 @@ class _Stream:
             sent, thrown = None, None
             try:
                 sent = await Emit(step.value)
-            except GeneratorExit as left:
-                await self._abandon(left)
+            except CallerLeft:
+                await self._abandon()
                 raise
             except BaseException as error:
                 thrown = error
@@ -186,11 +188,13 @@ class _Stream:
         await commits.end(self._node, error)
         await conclude(self._call, self._call.run.enter(failure_of(error, self._call)))
 
-    async def _abandon(self, left: GeneratorExit) -> None:
+    async def _abandon(self) -> None:
         """The caller left early: close the generator; what it did stands, what it gave is not recorded."""
         self._node.key = None
-        if not isinstance(self._generator, AsyncGenerator):
-            self._generator.close()
+        end = await self._advance(None, GeneratorExit())
+        if isinstance(end, Raised) and not isinstance(end.error, GeneratorExit):
+            await self._fail(end.error)
+            raise end.error
         await commits.end_run(self._node, self._call.task.name)
         self._call.run.enter(Completed("The caller left before the end."))
         self._call.run.ended = current_clock().now()

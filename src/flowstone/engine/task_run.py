@@ -13,7 +13,7 @@ from flowstone.cache_policies.plan import Call, KeyPlan
 from flowstone.clock import current_clock
 from flowstone.context import Scope, TaskRunContext, current_scope, current_tags, flow_parameters
 from flowstone.effects import Blocking, Raised
-from flowstone.engine.attempt import Attempts
+from flowstone.engine.attempt import Attempts, failure_of
 from flowstone.engine.hooks import run_hooks
 from flowstone.engine.options import CallOptions, options_of
 from flowstone.engine.records import keep_result
@@ -163,20 +163,27 @@ def _warn_without_key(call: TaskCall, plan: KeyPlan) -> None:
 
 async def look_up(call: TaskCall) -> Hit | StagedRecord | None:
     """Return what is known already under the key: staged by this transaction, or recorded."""
-    assert call.plan is not None
-    assert call.plan.key is not None
-    store, key, parent = call.options.store, call.plan.key, call.scope.transaction
-    assert store is not None
     if call.options.refresh:
         call.lookup = REFRESHED
         return None
-    if parent is not None and (staged := parent.find_staged((store.identity, key))) is not None:
-        call.lookup = staged
-        call.value = staged.load()
+    staged = _look_in_transaction(call)
+    if staged is not None:
         return staged
     if isolation(call) is IsolationLevel.SERIALIZABLE:
         return None  # to be looked up once the lock is held
     return await look_in_store(call)
+
+
+def _look_in_transaction(call: TaskCall) -> StagedRecord | None:
+    """Look for what the transaction around has staged under the key: reads see its own writes."""
+    parent, store, plan = call.scope.transaction, call.options.store, call.plan
+    if parent is None or store is None or plan is None or plan.key is None:
+        return None
+    staged = parent.find_staged((store.identity, plan.key))
+    if staged is not None:
+        call.lookup = staged
+        call.value = staged.load()
+    return staged
 
 
 def isolation(call: TaskCall) -> IsolationLevel | None:
@@ -237,7 +244,7 @@ async def open_transaction(call: TaskCall) -> Transaction | None:
         return node
     await commits.take_lock(node, key, store)
     try:
-        hit = None if call.options.refresh else await look_in_store(call)
+        hit = None if call.options.refresh else _look_in_transaction(call) or await look_in_store(call)
     except BaseException:
         await commits.release_locks(node)
         raise
@@ -265,10 +272,17 @@ async def _run_in_transaction(call: TaskCall) -> None:
             state: State[Any] = call.run.state
         else:
             state = await _complete(call, node)
-    except BaseException:
-        await commits.release_locks(node)
+    except BaseException as error:
+        await break_off(call, node, error)
         raise
     await conclude(call, state)
+
+
+async def break_off(call: TaskCall, node: Transaction, error: BaseException) -> None:
+    """The engine was interrupted between two steps: undo the run and let it end in the state that this means."""
+    await commits.abort(node, error)
+    if not call.run.state.is_final():
+        await conclude(call, call.run.enter(failure_of(error, call)))
 
 
 async def _complete(call: TaskCall, node: Transaction) -> State[Any]:
