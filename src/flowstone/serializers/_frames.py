@@ -15,7 +15,7 @@ def polars_reducers(obj: object) -> _Reducers | None:
     """Return how to pickle polars frames if `obj` is one, or a container that holds one near its beginning."""
     polars = sys.modules["polars"]
     try:
-        import pyarrow  # type: ignore[import-untyped]  # noqa: F401 - it does the work, else polars' own pickle does
+        import pyarrow  # noqa: F401 - it does the work, else polars' own pickle does
     except ImportError:
         return None
     kinds = (polars.DataFrame, polars.Series)

@@ -37,7 +37,7 @@ class ArrowSerializer(Serializer):
         return kind.encode(), [memoryview(_stream(_table_of(kind, obj)))]
 
     def load_parts(self, main: Buffer, buffers: Sequence[Buffer]) -> object:
-        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow as pa
 
         kind = bytes(main).decode()
         with pa.ipc.open_stream(pa.py_buffer(buffers[0])) as reader:
