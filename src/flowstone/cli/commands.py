@@ -12,6 +12,9 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Start here": {
         "demo": "Run a pipeline on a year of real flights, run it again from the cache, and run it after edits.",
     },
+    "Results": {
+        "cache": "Look into the store of results and keep it in order.",
+    },
     "Settings": {
         "config": "Show and change settings.",
         "profile": "Keep several sets of settings and switch between them.",
