@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import math
 import pickle
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -258,7 +260,8 @@ class TestWaiting:
         interrupted = manager.acquiring("k", "b", None, None)
         next(interrupted)
         behind = waiting(manager, "k", "c")
-        interrupted.close()
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.throw(KeyboardInterrupt)
         manager.release_lock("k", "a")
         assert behind.result()
         manager.release_lock("k", "c")
@@ -271,7 +274,21 @@ class TestWaiting:
         next(interrupted)
         behind = waiting(manager, "k", "c")
         manager.release_lock("k", "a")  # it is the turn of "b", who never looks
-        interrupted.close()
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.throw(KeyboardInterrupt)
+        assert behind.result()
+        manager.release_lock("k", "c")
+
+    def test_a_forgotten_wait_leaves_nothing(self, manager: LockManager, waiting: Waiting) -> None:
+        assert manager.acquire_lock("k", "a")
+        forgotten = manager.acquiring("k", "b", None, None)
+        watching = manager.watching("k", None)
+        next(forgotten)
+        next(watching)
+        behind = waiting(manager, "k", "c")
+        del forgotten, watching
+        gc.collect()
+        manager.release_lock("k", "a")
         assert behind.result()
         manager.release_lock("k", "c")
 
@@ -312,6 +329,11 @@ class TestHandingOver:
     def test_only_what_is_held_is_handed_over(self, manager: LockManager) -> None:
         with pytest.raises(LockError):
             manager.hand_over_lock("k", "a/b", "a")
+        assert manager.acquire_lock("k", "a/b")
+        with pytest.raises(LockError):
+            manager.hand_over_lock("k", "a/b/c", "a")  # it may enter, but holds nothing itself
+        assert not manager.is_lock_holder("k", "a")
+        manager.release_lock("k", "a/b")
 
     @pytest.mark.parametrize("heir", ["a/b/c", "a/c", "b", "a/bb"])
     def test_only_an_ancestor_can_be_the_heir(self, manager: LockManager, heir: str) -> None:
@@ -361,7 +383,7 @@ class TestCircles:
         names = ["a", "b", "c", "d"]
         for name in names:
             assert manager.acquire_lock(name, name)
-        waiters = [waiting(manager, after, name) for name, after in zip(names, names[1:])]
+        waiters = [waiting(manager, after, name) for name, after in pairwise(names)]
         with pytest.raises(DeadlockError):
             manager.acquire_lock("a", "d")
         manager.release_lock("d", "d")
@@ -606,6 +628,9 @@ class TestAcrossProcesses:
         assert here.acquire_lock("k", "a/b")
         assert elsewhere.is_lock_holder("k", "a/b")
         assert elsewhere.is_lock_holder("k", "a/b/c")
+        assert not elsewhere.is_lock_holder("k", "a")
+        with pytest.raises(LockError):
+            here.hand_over_lock("k", "a/b/c", "a")
         assert not elsewhere.is_lock_holder("k", "a")
         here.hand_over_lock("k", "a/b", "a")
         assert elsewhere.is_lock_holder("k", "a/c")

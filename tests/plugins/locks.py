@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from flowstone.locking.outside import Outside
 from flowstone.locking.redis import Address, LeaseServer, RedisLockManager
 from flowstone.locking.space import LockSpace
 from flowstone.locking.spaced import SpaceLockManager
-from flowstone.locking.table import Backing
+from flowstone.locking.table import Backing, LockTable
 
 LEASE = 2.0
 
@@ -123,13 +122,23 @@ def manager(kind: Kind) -> Iterator[LockManager]:
     manager = kind.here()
     assert isinstance(manager, SpaceLockManager)
     yield manager
-    table = manager.space.table
-    assert eventually(lambda: not table.entries), f"left behind: {[vars_of(e) for e in table.entries.values()]}"
-    assert len(table.graph) == 0
+    assert_nothing_left(manager.space.table)
 
 
-def vars_of(entry: object) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in type(entry).__slots__}  # type: ignore[attr-defined]
+@pytest.fixture
+def memory_manager() -> Iterator[MemoryLockManager]:
+    manager = MemoryLockManager()
+    yield manager
+    assert_nothing_left(manager.space.table)
+
+
+def assert_nothing_left(table: LockTable) -> None:
+    left = [] if eventually(lambda: not table.entries, 2) else list(table.entries)
+    waiting = len(table.graph)
+    table.forget()  # one test's locks must not stop the next one
+    table.graph.forget()
+    assert left == []
+    assert waiting == 0
 
 
 def eventually(holds: Callable[[], Any], seconds: float = 10.0) -> bool:
@@ -238,8 +247,7 @@ class Country(Outside):
 
     def join(self, key: str, holder: str) -> Backing | None:
         with self.world.step("join"):
-            backing = self._as_guest(key, holder)
-        return backing
+            return self._as_guest(key, holder)
 
     def _as_guest(self, key: str, holder: str) -> Backing | None:
         owner, shown = self.world.owners.get(key, (self, ""))

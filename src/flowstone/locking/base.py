@@ -79,7 +79,10 @@ class LockManager(ABC):
 
     @abstractmethod
     def is_lock_holder(self, key: str, holder: str) -> bool:
-        """Say whether `holder` would enter at once because it or an ancestor holds `key`, here or elsewhere."""
+        """Say whether `holder` would enter at once because it or an ancestor holds `key`, here or elsewhere.
+
+        A lease that this process lost while it was stopped still counts: only `still_held` asks for that.
+        """
 
     @abstractmethod
     def still_held(self, key: str, holder: str) -> bool:

@@ -21,7 +21,7 @@ class Keeper:
         after_fork(self, Keeper.forget)
 
     def forget(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition(threading.RLock())  # `poke` may come from the garbage collector
         self._poked = False
         self._thread: threading.Thread | None = None
 

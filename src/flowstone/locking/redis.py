@@ -59,7 +59,8 @@ class Address(NamedTuple):
             return f"{self.host}:{self.port}/{self.db}"
         return self.url.rpartition("@")[2].rpartition("//")[2]  # a URL may have the password before the @
 
-    __repr__ = __str__  # no password in messages
+    def __repr__(self) -> str:
+        return str(self)  # no password in messages
 
     def connect(self, patience: float) -> Redis:
         """Make a client whose calls give up after `patience` seconds."""

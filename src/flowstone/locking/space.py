@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from flowstone.exceptions import LockError
 from flowstone.locking.deadlocks import PROCESS_WAITS, WaitGraph
@@ -27,7 +29,8 @@ class LockSpace:
         self.table = LockTable(graph, clock, alone=outside is None)
         self.clock = clock
         self.quick = outside is None or outside.quick
-        self._keeper = Keeper(self.forget_lapsed, "flowstone-lock-lapses")
+        self._keeper = Keeper(self._tend, "flowstone-lock-lapses")
+        self._forgotten: deque[Callable[[], None]] = deque()
 
     # -- getting in
 
@@ -36,15 +39,19 @@ class LockSpace:
     ) -> Waiting[bool]:
         """Acquire a lock; the text of all acquisitions, sync and async."""
         ticket = Ticket(key, holder, hold_timeout)
-        inside = False
         try:
             inside = self._advance(ticket, self.table.arrive(ticket)) is Step.INSIDE
             if not inside and acquire_timeout != 0:
                 inside = yield from self._waiting_in_line(ticket, acquire_timeout)
-        finally:
-            if not inside:
-                self._withdraw(ticket)
-        if hold_timeout is not None and not self.table.alone:
+        except GeneratorExit:
+            self._later(lambda: self._withdraw(ticket))
+            raise
+        except BaseException:
+            self._withdraw(ticket)
+            raise
+        if not inside:
+            self._withdraw(ticket)
+        elif hold_timeout is not None and not self.table.alone:
             self._keeper.poke()
         return inside
 
@@ -90,6 +97,17 @@ class LockSpace:
         self.table.leave(ticket)
         self.clear(ticket.entry)
 
+    def _later(self, leave: Callable[[], None]) -> None:
+        """Have the keeper do what a forgotten wait may not do where it is collected."""
+        self._forgotten.append(leave)
+        self._keeper.poke()
+
+    def _tend(self) -> float | None:
+        while self._forgotten:
+            with suppress(LockError):  # as below
+                self._forgotten.popleft()()
+        return self.forget_lapsed()
+
     # -- getting out
 
     def release(self, key: str, holder: str) -> None:
@@ -120,12 +138,13 @@ class LockSpace:
         """Free what has lapsed; returns the seconds until the next hold lapses."""
         stale, moment = self.table.lapsed()
         for entry in stale:
-            self.clear(entry)
+            with suppress(LockError):  # The entry is free here; what could not be told ends outside by itself.
+                self.clear(entry)
         return None if moment is None else max(0.0, moment - self.clock())
 
     def hand_over(self, key: str, holder: str, heir: str) -> None:
         """Give all that `holder` has of `key` to its ancestor `heir`."""
-        backing = self.table.backing_of(key, holder)
+        backing = self.table.backing_held_by(key, holder)
         shown = backing.shown if backing is not None else None
         if self.outside is not None and backing is not None and shown is not None and within(shown, heir):
             self.outside.rename(key, backing, heir)
@@ -157,21 +176,30 @@ class LockSpace:
     def watching(self, key: str, timeout: float | None) -> Waiting[bool]:
         """Wait until `key` is free; the text of all such waits, sync and async."""
         watch = Watch()
-        began = self.clock()
         try:
-            while not watch.freed:
-                entry = self.table.watch(key, watch)
-                if entry is None and not self._seen(key):
-                    break
-                waited = self.clock() - began
-                if timeout is not None and waited >= timeout:
-                    return False
-                left = None if timeout is None else timeout - waited
-                again = self.outside.pause(waited) if entry is None and self.outside is not None else None
-                yield Pause(watch.signal, _least(left, again, self._until_lapse(entry)))
-            return True
-        finally:
+            freed = yield from self._waiting_until_free(key, watch, timeout)
+        except GeneratorExit:
+            self._later(lambda: self.table.unwatch(key, watch))
+            raise
+        except BaseException:
             self.table.unwatch(key, watch)
+            raise
+        self.table.unwatch(key, watch)
+        return freed
+
+    def _waiting_until_free(self, key: str, watch: Watch, timeout: float | None) -> Waiting[bool]:
+        began = self.clock()
+        while not watch.freed:
+            entry = self.table.watch(key, watch)
+            if entry is None and not self._seen(key):
+                return True
+            waited = self.clock() - began
+            if timeout is not None and waited >= timeout:
+                return False
+            left = None if timeout is None else timeout - waited
+            again = self.outside.pause(waited) if entry is None and self.outside is not None else None
+            yield Pause(watch.signal, _least(left, again, self._until_lapse(entry)))
+        return True
 
     def _seen(self, key: str) -> bool:
         return self.outside is not None and self.outside.seen(key)

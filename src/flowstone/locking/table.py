@@ -68,9 +68,9 @@ class Ticket:
         self.inside = False
         self.signal: Signal | None = None  # set when it begins to wait: most never do
 
-    def wake(self) -> None:
-        if self.signal is not None:
-            self.signal.set()
+    def wake(self) -> bool:
+        """Have it look again; False if it never will."""
+        return self.signal is None or self.signal.set()
 
 
 class Watch:
@@ -188,13 +188,11 @@ class LockTable:
         """Take back a request: out of the line, or out of the lock if it was let in meanwhile."""
         with self.graph.mutex:
             entry = ticket.entry
-            self.graph.remove(ticket)
+            self._forget_ticket(ticket)
             if ticket.inside:
                 self._count_down(entry, ticket.holder, 1)
-                return
-            if ticket in entry.queue:
-                entry.queue.remove(ticket)
-            self._call_next(entry)
+            else:
+                self._call_next(entry)
 
     def _next_step(self, ticket: Ticket) -> Step:
         if ticket.inside:
@@ -223,18 +221,24 @@ class LockTable:
 
     def _admit(self, ticket: Ticket) -> None:
         entry = ticket.entry
-        entry.queue.remove(ticket)
+        self._forget_ticket(ticket)
         ticket.inside = True
-        if ticket.signal is not None:
-            self.graph.remove(ticket)
-            ticket.wake()
         lapse = None if ticket.hold_for is None else self.clock() + ticket.hold_for
         self._hold(entry, ticket.holder, 1, lapse)
+
+    def _forget_ticket(self, ticket: Ticket) -> None:
+        if ticket in ticket.entry.queue:
+            ticket.entry.queue.remove(ticket)
+        if ticket.signal is not None:
+            self.graph.remove(ticket)
 
     def _admit_family(self, entry: Entry) -> None:
         for ticket in list(entry.queue):
             if entry.lets_in(ticket.holder):
-                self._admit(ticket)
+                if ticket.wake():
+                    self._admit(ticket)
+                else:
+                    self._forget_ticket(ticket)
 
     def _hold(self, entry: Entry, holder: str, count: int, lapse: float | None) -> None:
         hold = entry.holds.get(holder)
@@ -326,15 +330,15 @@ class LockTable:
         self._call_next(entry)
 
     def _call_next(self, entry: Entry) -> None:
-        if entry.idle:
-            if self.entries.get(entry.key) is entry:
-                del self.entries[entry.key]
-        elif entry.queue and not entry.holds:
-            entry.queue[0].wake()
+        if not entry.holds:
+            while entry.queue and not entry.queue[0].wake():
+                self._forget_ticket(entry.queue[0])
             if not self.alone:
                 for ticket in entry.queue:
                     if "/" in ticket.holder:  # it asks outside for an ancestor while nobody here is inside
                         ticket.wake()
+        if entry.idle and self.entries.get(entry.key) is entry:
+            del self.entries[entry.key]
 
     # -- handing over
 
@@ -356,6 +360,11 @@ class LockTable:
                 return None
             self._forget_lapsed(entry)
             return entry.backing if entry.lets_in(holder) else None
+
+    def backing_held_by(self, key: str, holder: str) -> Backing | None:
+        """Return the backing of the lock on `key`; raises LockError if `holder` itself does not hold it."""
+        with self.graph.mutex:
+            return self._held(key, holder)[0].backing
 
     def is_held(self, key: str) -> bool:
         """Whether anybody in this process holds the lock on `key`."""

@@ -2,7 +2,8 @@
 
 Code that waits is a generator: it yields a `Pause` for each moment that it has nothing to do, and returns its answer.
 `drive` runs it on the calling thread, `adrive` on an event loop. Whatever ends the wait early (an interrupt, a
-cancellation) is raised inside the generator, whose `finally` leaves nothing behind.
+cancellation) is raised inside the generator, which then leaves nothing behind. GeneratorExit means that it was
+forgotten: that may come from the garbage collector, in the middle of anything, so it must not take a lock there.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ class Signal:
         self._event = threading.Event()
         self._listener: Callable[[], object] | None = None
 
-    def set(self) -> None:
-        """Wake the waiter; from any thread."""
+    def set(self) -> bool:
+        """Wake the waiter, from any thread; False if it sleeps on a loop that has been closed, and so for ever."""
         self._event.set()
         listener = self._listener
         if listener is not None:
             try:
                 listener()
             except RuntimeError:
-                pass  # The loop is closed, so nobody waits on it any more.
+                return False
+        return True
 
     def wait(self, seconds: float | None) -> None:
         """Wait on this thread until set, at most `seconds`."""
@@ -82,14 +84,17 @@ class _End(Generic[T]):
 def drive(waiting: Waiting[T]) -> T:
     """Run `waiting` to its end on this thread."""
     try:
+        pause = next(waiting)
         while True:
-            pause = next(waiting)
-            pause.signal.wait(pause.seconds)
+            try:
+                pause.signal.wait(pause.seconds)
+            except BaseException as interruption:
+                pause = waiting.throw(interruption)
+            else:
+                pause = next(waiting)
     except StopIteration as end:
         value: T = end.value
         return value
-    finally:
-        waiting.close()  # An interrupted wait cleans up now, not when it is collected.
 
 
 async def adrive(waiting: Waiting[T], *, quick: bool, undo: Callable[[T], object]) -> T:
