@@ -309,7 +309,7 @@ async def rollback(node: Transaction) -> bool:
 
 
 async def restart(node: Transaction) -> None:
-    """Undo what a failed attempt left, and make ready for the next; its own lock stays. Raises RollBackError at the end."""
+    """Undo what a failed attempt left, and make ready for the next; its own lock stays. May raise RollBackError."""
     own = [lock for lock in node.locks if lock.key == node.key]
     node.locks = [lock for lock in node.locks if lock.key != node.key]
     try:
