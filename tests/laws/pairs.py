@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import linecache
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,12 +45,16 @@ class Family:
 
     def namespace(self) -> dict[str, Any]:
         """Run the set-up as a module that can be imported by its name, as the user's own would be."""
-        import types
-
         module = types.ModuleType(f"pairs_{self.name}")
         sys.modules[module.__name__] = module
-        exec(compile(self.setup, f"<pairs {self.name}>", "exec"), module.__dict__)
+        exec(_compiled(self.setup, f"<pairs {self.name}>", "exec"), module.__dict__)
         return module.__dict__
+
+
+def _compiled(source: str, name: str, mode: str) -> types.CodeType:
+    """Compile text that has no file, and keep it where the source of code is looked up."""
+    linecache.cache[name] = (len(source), None, [f"{line}\n" for line in source.splitlines()], name)
+    return compile(source, name, mode)
 
 
 def families() -> list[Family]:
@@ -81,13 +87,17 @@ def tokens(family: Family) -> dict[str, list[str]]:
     from flowstone.hashing import token
 
     names = family.namespace()
+
+    def value(side: str) -> object:
+        return eval(_compiled(side, f"<pairs {family.name} {side}>", "eval"), names)
+
     told: dict[str, list[str]] = {}
     for row in family.rows:
         if row.verdict != REFUSED:
-            told[row.title] = [token(eval(side, names)).hex() for side in (row.left, row.right)]
+            told[row.title] = [token(value(side)).hex() for side in (row.left, row.right)]
             continue
         try:
-            told[row.title] = [token(eval(row.left, names)).hex(), ""]
+            told[row.title] = [token(value(row.left)).hex(), ""]
         except HashError as error:
             told[row.title] = [error.path, error.culprit]
     return told

@@ -14,7 +14,7 @@ from flowstone.exceptions import HashError
 from flowstone.hashing.flat import ATOMS, CONTAINERS, flat
 from flowstone.hashing.form import Node, Refused, State, buffer_digest
 from flowstone.hashing.registry import Encoder, register_type
-from flowstone.hashing.unfold import class_token, direct
+from flowstone.hashing.unfold import class_token
 from flowstone.hashing.walk import token
 
 FunctionEncoder = Callable[[FunctionType], bytes]
@@ -64,8 +64,11 @@ def _function(value: FunctionType) -> Node:
 def _told(attribute: Any) -> object:
     """Plain values that hang on a function count; of others their type does, for caches hang there too."""
     kind = type(attribute)
-    plain = kind in ATOMS or (kind in CONTAINERS and flat(attribute) is not None)
-    return attribute if plain else f"{kind.__module__}.{kind.__qualname__}"
+    return attribute if _is_plain(attribute) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in ATOMS or (type(value) in CONTAINERS and flat(value) is not None)
 
 
 def _cell(cell: Any) -> object:
@@ -184,7 +187,7 @@ def _body(kind: type) -> list[object]:
 
 def _member(entry: object) -> object:
     """Code and plain constants count; of anything else in a class body its type does, for it may be anything."""
-    if type(entry) in _CODE or isinstance(entry, type) or direct(entry) is not None:
+    if type(entry) in _CODE or isinstance(entry, type) or _is_plain(entry):
         try:
             return token(entry)
         except HashError:

@@ -19,7 +19,8 @@ from flowstone.hashing.order import kinds_of
 FEWEST = 16
 CHUNK = 4096  # longer sequences are cut into pieces of this many elements
 MAX_LEVELS = 12
-CELLS = 256  # per element
+CELLS = 256  # per element of the sequence
+OBJECTS = 32  # of these, values to unfold; what refers to itself, or shares much, would unfold without end
 
 Unfold = Callable[[object], Node]
 ClassToken = Callable[[type], bytes]
@@ -35,7 +36,7 @@ def columns(mark: bytes, values: Sequence[Any], unfold: Unfold, class_token: Cla
     """The content of a sequence of FEWEST to CHUNK elements, or None if it has no columns."""
     if not FEWEST <= len(values) <= CHUNK:
         return None
-    table = _Table(unfold, class_token, CELLS * len(values))
+    table = _Table(unfold, class_token, len(values))
     try:
         told = table.column(values, MAX_LEVELS)
     except _NoColumns:
@@ -48,12 +49,13 @@ def columns(mark: bytes, values: Sequence[Any], unfold: Unfold, class_token: Cla
 class _Table:
     """The columns of one sequence: nested lists and tuples of atoms, ready for `marshal`."""
 
-    __slots__ = ("class_token", "floats", "room", "unfold")
+    __slots__ = ("class_token", "floats", "objects", "room", "unfold")
 
-    def __init__(self, unfold: Unfold, class_token: ClassToken, room: int) -> None:
+    def __init__(self, unfold: Unfold, class_token: ClassToken, length: int) -> None:
         self.unfold = unfold
         self.class_token = class_token
-        self.room = room
+        self.room = CELLS * length
+        self.objects = OBJECTS * length
         self.floats = False
 
     def column(self, values: Sequence[Any], levels: int) -> Any:
@@ -99,7 +101,7 @@ class _Table:
                 groups[kind] = []
             which.append(numbers[kind])
             groups[kind].append(value)
-        if len(groups) > CELLS:
+        if len(groups) > 256:
             raise _NoColumns
         return "mixed", bytes(which), [self.column(group, levels - 1) for group in groups.values()]
 
@@ -154,6 +156,9 @@ class _Table:
 
     def nodes(self, values: Sequence[Any], levels: int) -> Any:
         """Values of one type: a column for each part they unfold into."""
+        self.objects -= len(values)
+        if self.objects < 0:
+            raise _NoColumns
         try:
             nodes = [self.unfold(value) for value in values]
         except (Refused, RecursionError):

@@ -8,25 +8,25 @@ digest refined round by round from the colours of its parts until no round tells
 from __future__ import annotations
 
 from flowstone.hashing.form import Node, Refused, buffer_digest, node, seal
-from flowstone.hashing.unfold import content_of, direct, unfold
+from flowstone.hashing.unfold import Scratch, content_of, direct, unfold
 
 MAX_DEPTH = 100_000
 MAX_WORK = 10_000_000  # values times rounds, before a knot counts as too entangled
 
 
-def graph_token(value: object) -> bytes:
+def graph_token(value: object, scratch: Scratch) -> bytes:
     """Give the token of any value that is not flat; slower than the recursive walk, without its limits."""
-    return _Search().run(value)
+    return _Search(scratch).run(value)
 
 
 class _Vertex:
     """One value of the graph; holds on to it so that its id stays its own."""
 
-    __slots__ = ("classes", "edges", "index", "knot", "low", "node", "place", "sealed", "tokens", "value")
+    __slots__ = ("edges", "index", "knot", "low", "node", "place", "scratch", "sealed", "tokens", "value")
 
-    def __init__(self, value: object, index: int, classes: dict[type, bytes]) -> None:
+    def __init__(self, value: object, index: int, scratch: Scratch) -> None:
         self.value = value
-        self.classes = classes
+        self.scratch = scratch
         self.node = _unfolded(value)
         self.tokens: list[bytes] = []  # of the parts; empty for those at `edges`
         self.edges: list[tuple[int, _Vertex]] = []
@@ -36,7 +36,7 @@ class _Vertex:
         self.sealed = b""
 
     def content(self, names: dict[_Vertex, bytes]) -> bytes:
-        return content_of(self.node, self.filled(names), self.classes)
+        return content_of(self.node, self.filled(names), self.scratch)
 
     def filled(self, names: dict[_Vertex, bytes]) -> list[bytes]:
         """The tokens of all parts, those of the same knot by name."""
@@ -61,9 +61,9 @@ def _unfolded(value: object) -> Node:
 class _Search:
     """Tarjan's search for strongly connected components, with a stack of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Scratch) -> None:
+        self.scratch = scratch
         self.seen: dict[int, _Vertex] = {}
-        self.classes: dict[type, bytes] = {}
         self.frames: list[_Vertex] = []
         self.open: list[_Vertex] = []  # seen, component not yet complete
         self.is_open: set[_Vertex] = set()
@@ -81,7 +81,7 @@ class _Search:
     def enter(self, value: object) -> _Vertex:
         if len(self.frames) >= MAX_DEPTH:
             raise Refused(type(value), f"it is nested more than {MAX_DEPTH:,} levels deep, or makes new parts for ever")
-        vertex = self.seen[id(value)] = _Vertex(value, len(self.seen), self.classes)
+        vertex = self.seen[id(value)] = _Vertex(value, len(self.seen), self.scratch)
         self.frames.append(vertex)
         self.open.append(vertex)
         self.is_open.add(vertex)
@@ -94,7 +94,7 @@ class _Search:
             self.leave(vertex)
             return
         part = vertex.node.parts[vertex.place]
-        content = direct(part)
+        content = direct(part, self.scratch)
         if content is None:
             below = self.seen.get(id(part)) or self.enter(part)
             vertex.edges.append((vertex.place, below))

@@ -15,7 +15,17 @@ _SETS = frozenset({set, frozenset})
 _MARKS = {list: b"l", tuple: b"t"}
 
 
-def direct(value: object) -> bytes | None:
+class Scratch:
+    """What one walk knows already: the tokens of classes, and the sequences that have no columns (by id)."""
+
+    __slots__ = ("classes", "without_columns")
+
+    def __init__(self) -> None:
+        self.classes: dict[type, bytes] = {}
+        self.without_columns: dict[int, object] = {}  # holds on to them, so that their ids stay theirs
+
+
+def direct(value: object, scratch: Scratch) -> bytes | None:
     """The content of a value that is written in one piece; None for one that unfolds into parts."""
     kind: Any = type(value)
     if kind in ATOMS:
@@ -28,7 +38,16 @@ def direct(value: object) -> bytes | None:
         return None
     content = flat(value)
     if content is None and kind is not dict:
-        content = columns(_MARKS[kind], value, unfold, class_token)  # type: ignore[arg-type]
+        return _by_columns(_MARKS[kind], value, scratch)  # type: ignore[arg-type]
+    return content
+
+
+def _by_columns(mark: bytes, value: list[object] | tuple[object, ...], scratch: Scratch) -> bytes | None:
+    if id(value) in scratch.without_columns:
+        return None
+    content = columns(mark, value, unfold, class_token)
+    if content is None:
+        scratch.without_columns[id(value)] = value
     return content
 
 
@@ -41,14 +60,14 @@ def class_token(kind: type) -> bytes:
     return seal(unfolded.content([seal(scalar(part) or b"") for part in unfolded.parts]))
 
 
-def content_of(unfolded: Node, tokens: list[bytes], classes: dict[type, bytes]) -> bytes:
-    """The content of a node, once the tokens of its parts are known; `classes` remembers tokens during one walk."""
+def content_of(unfolded: Node, tokens: list[bytes], scratch: Scratch) -> bytes:
+    """The content of a node, once the tokens of its parts are known."""
     kind = unfolded.kind
     if kind is None:
         return unfolded.content(tokens)
-    if kind not in classes:
-        classes[kind] = class_token(kind)
-    return unfolded.content([classes[kind], *tokens])
+    if kind not in scratch.classes:
+        scratch.classes[kind] = class_token(kind)
+    return unfolded.content([scratch.classes[kind], *tokens])
 
 
 def unfold(value: object) -> Node:

@@ -6,7 +6,7 @@ from flowstone.exceptions import HashError
 from flowstone.hashing.flat import ATOMS, dumps
 from flowstone.hashing.form import INLINE, Refused, seal
 from flowstone.hashing.graph import graph_token
-from flowstone.hashing.unfold import content_of, direct, unfold
+from flowstone.hashing.unfold import Scratch, content_of, direct, unfold
 
 MAX_DEPTH = 60  # of Python calls; deeper values, and those that contain themselves, are walked by `graph`
 HEAVY = 64  # a value that unfolds into more nodes than this is remembered, so that sharing cannot blow up the walk
@@ -27,20 +27,21 @@ def token(value: object, path: str = "value") -> bytes:
 
 
 def _token(value: object, path: str) -> bytes:
-    content = direct(value)
+    scratch = Scratch()
+    content = direct(value, scratch)
     if content is not None:
         return seal(content)
     try:
-        return walked(value)
+        return _walked(value, scratch)
     except Refused as refused:
         raise hash_error(refused, path) from refused.__cause__
 
 
-def walked(value: object) -> bytes:
+def _walked(value: object, scratch: Scratch) -> bytes:
     try:
-        return _Walk().node(value, 0)
+        return _Walk(scratch).node(value, 0)
     except (_TooDeep, RecursionError):
-        return graph_token(value)
+        return graph_token(value, scratch)
 
 
 class _TooDeep(Exception):
@@ -50,12 +51,12 @@ class _TooDeep(Exception):
 class _Walk:
     """One walk over a value by recursion: the fast way, for values that are neither deep nor cyclic."""
 
-    __slots__ = ("classes", "count", "known")
+    __slots__ = ("count", "known", "scratch")
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Scratch) -> None:
         self.count = 0
-        self.classes: dict[type, bytes] = {}
-        self.known: dict[int, tuple[object, bytes]] = {}  # by id; keeps the value alive so that the id stays its own
+        self.known: dict[int, tuple[object, bytes]] = {}  # by id; holds on to the value, so that the id stays its own
+        self.scratch = scratch
 
     def node(self, value: object, depth: int) -> bytes:
         if depth > MAX_DEPTH:
@@ -67,12 +68,12 @@ class _Walk:
         tokens: list[bytes] = []
         try:
             for part in unfolded.parts:
-                content = direct(part)
+                content = direct(part, self.scratch)
                 tokens.append(self.node(part, depth + 1) if content is None else seal(content))
         except Refused as refused:
             refused.segments.append(unfolded.segment(len(tokens)))
             raise
-        result = seal(content_of(unfolded, tokens, self.classes))
+        result = seal(content_of(unfolded, tokens, self.scratch))
         self.count += len(tokens) + 1
         if self.count - before > HEAVY:
             self.known[id(value)] = (value, result)
