@@ -219,6 +219,31 @@ def test_a_value_written_while_the_group_was_prepared_outlives_the_group(
     assert read(lab()) == {**OLD, "a": b"in between"}
 
 
+def test_a_value_deleted_while_the_group_was_prepared_does_not_come_back(
+    lab: Lab, prepared: ObjectStorage, killed: type[BaseException]
+) -> None:
+    for verdict in ("dead", "aborted"):
+        lab().put("a", [b"old a"])
+        writer = lab()
+
+        def meddle(number: int, doing: str, path: str, verdict: str = verdict) -> None:
+            if doing == "replace" and path == "a" and not deleted:
+                deleted.append(lab().delete("a"))
+            if path.endswith("/verdict") and (verdict == "dead" or not asked):
+                asked.append(path)
+                raise killed if verdict == "dead" else StoreError("down for a moment")
+
+        deleted: list[bool] = []
+        asked: list[str] = []
+        writer.client.before = meddle
+        with pytest.raises((killed, StoreError)):
+            writer.publish(GROUP)
+        assert deleted == [True]
+        assert read(lab()) == {**OLD, "a": None}
+        lab().sweep(older_than=-1.0)
+        assert read(lab()) == {**OLD, "a": None}
+
+
 def test_a_sweep_keeps_large_members_until_nothing_leads_to_them(lab: Lab) -> None:
     lab().publish([("a", [bytes(PLAIN_MOST + 1)]), ("b", [b"small"])])
     for _ in range(3):
@@ -456,6 +481,22 @@ def test_a_lost_answer_that_made_the_client_ask_again_changes_nothing(lab: Lab, 
     groups = {path.split("/")[2] for _, path in prepared.client.requests if path.startswith(".flowstone/groups")}
     assert len(groups) == 1, "it needed a second attempt"
     assert leftovers(lab()) == []
+
+
+def test_a_lost_answer_loses_no_old_value_when_the_group_is_aborted(lab: Lab, prepared: ObjectStorage) -> None:
+    def fail_once(number: int, doing: str, path: str) -> None:
+        if path.endswith("/verdict") and not failed:
+            failed.append(path)
+            raise StoreError("down for a moment")
+
+    failed: list[str] = []
+    prepared.client.repeats = True
+    prepared.client.before = fail_once
+    with pytest.raises(StoreError):
+        prepared.publish(GROUP)
+    assert read(lab()) == OLD
+    lab().sweep(older_than=-1.0)
+    assert read(lab()) == OLD
 
 
 def test_a_create_only_write_that_was_asked_twice_has_won(lab: Lab) -> None:

@@ -29,6 +29,9 @@ from flowstone.filesystems.objects import ObjectStorage
 PLUGIN = Path(__file__).parents[1] / "plugins" / "object_stores.py"
 ROUNDS = int(os.environ.get("FLOWSTONE_TEST_ROUNDS", "1"))
 
+# A fork of a process with threads is what these tests are about.
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 Place = Callable[..., ObjectStorage]
 
 
@@ -563,6 +566,8 @@ def test_a_storage_goes_to_a_spawned_process(s3_server: SimpleNamespace) -> None
 
 def in_a_fork(act: Callable[[], object]) -> str:
     """Return what `act` answers or raises in a forked child."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -583,7 +588,7 @@ def in_a_fork(act: Callable[[], object]) -> str:
     return answer
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 def test_children_and_grandchildren_forked_after_use_work(s3_server: SimpleNamespace) -> None:
     storage = s3_server.storage("forked")
     storage.put("k", [b"1"])
@@ -597,7 +602,7 @@ def test_children_and_grandchildren_forked_after_use_work(s3_server: SimpleNames
     assert data_of(storage, "c2") == b"3"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 def test_a_child_that_cannot_have_a_library_of_its_own_gets_an_error_and_does_not_hang(
     s3_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -615,7 +620,7 @@ def test_a_child_that_cannot_have_a_library_of_its_own_gets_an_error_and_does_no
     assert data_of(storage, "k") == b"1", "the parent goes on"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 def test_a_child_takes_the_library_from_a_file_where_it_cannot_from_memory(
     s3_server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -625,7 +630,7 @@ def test_a_child_takes_the_library_from_a_file_where_it_cannot_from_memory(
     assert in_a_fork(lambda: data_of(storage, "k")) == repr(b"1")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 def test_a_child_forked_before_use_works(s3_server: SimpleNamespace) -> None:
     code = """
 import os, sys

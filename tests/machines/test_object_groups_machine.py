@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from flowstone.exceptions import StoreError
 from flowstone.filesystems import object_pointer
 from flowstone.filesystems.object_pointer import POINTER_SIZE
 from flowstone.filesystems.objects import ObjectStorage
@@ -75,10 +76,32 @@ class ObjectStore(RuleBasedStateMachine):
         self.agents[agent].publish([(key, [value]) for key, value in group.items()])
         self.model.update(group)
 
-    @rule(group=groups, step=st.integers(0, 25), done=st.booleans())
-    def publish_and_die(self, group: dict[str, bytes], step: int, done: bool) -> None:
+    @rule(group=groups, steps=st.sets(st.integers(0, 30), max_size=4), applied=st.booleans(), repeats=st.booleans())
+    def publish_with_faults(self, group: dict[str, bytes], steps: set[int], applied: bool, repeats: bool) -> None:
+        """What succeeds is there; what fails is not, unless it says that it cannot know."""
+
+        def fail(number: int, doing: str, path: str) -> None:
+            if number in steps:
+                raise StoreError("down for a moment")
+
+        writer = self.agent()
+        writer.client.repeats = repeats  # type: ignore[attr-defined]
+        setattr(writer.client, "after" if applied else "before", fail)
+        after = {**self.model, **group}
+        try:
+            writer.publish([(key, [value]) for key, value in group.items()])
+        except StoreError as error:
+            seen = self.seen_by(self.agent())
+            alone = len(group) == 1 or "together or not at all" in str(error)
+            assert seen == self.model or (alone and seen == after)
+            after = seen
+        self.model = after
+
+    @rule(group=groups, step=st.integers(0, 25), done=st.booleans(), repeats=st.booleans())
+    def publish_and_die(self, group: dict[str, bytes], step: int, done: bool, repeats: bool) -> None:
         """Afterwards it is the one or the other, whoever looks; and it stays so."""
         mortal = self.agent()
+        mortal.client.repeats = repeats  # type: ignore[attr-defined]
         mortal.client.kill_at(step, done=done)  # type: ignore[attr-defined]
         after = {**self.model, **group}
         try:

@@ -193,9 +193,10 @@ class ObjectClient:
 
         return self._ask_existing("copy", source, request) is not None
 
-    def delete(self, path: str) -> None:
-        """Remove an object if it is there."""
-        self._ask_existing("delete", path, lambda: self._store().delete(path))
+    def delete(self, *paths: str) -> None:
+        """Remove objects that are there; several of them in one request where the service can do that."""
+        if paths:
+            self._ask_existing("delete", paths[0], lambda: self._store().delete(paths))
 
     # --- how a request is made
 

@@ -68,6 +68,17 @@ class _Member:
         self.placed: Version | None = None
         self.done = False
 
+    def pointer(self, group: str, old: Target | None) -> bytes:
+        return Pointer(group, pending=True, new=self.new, old=old).encode()
+
+    def unneeded(self, verdict: str) -> list[str]:
+        """Return where the bytes are that nobody is led to any more, now that the verdict is given."""
+        kept, dropped = (self.new, self.old) if verdict == COMMITTED else (self.old, self.new)
+        paths = [] if dropped is None else [dropped.path]
+        if kept is not None and not kept.stays and self.done:  # not done: our pointer may be there nevertheless
+            paths.append(kept.path)
+        return paths
+
 
 class Groups:
     """Publishes groups and reads what they leave; one for each storage object. Safe from any thread."""
@@ -118,7 +129,7 @@ class Groups:
         try:
             self._each(lambda upload: self._client.put(*upload), uploads)
         except BaseException:
-            self._quietly(lambda: self._each(lambda upload: self._client.delete(upload[0]), uploads))
+            self._quietly(lambda: self._client.delete(*(path for path, _ in uploads)))
             raise
 
     def _commit(self, group: str, members: Sequence[_Member]) -> str:
@@ -146,37 +157,35 @@ class Groups:
         """Put the group's pointer in the place of what is at the key."""
         deadline = self._monotonic() + random.uniform(*_WRITER_PATIENCE) * self._patience
         for _ in range(_PREPARE_ROUNDS):
-            there = self._client.head(member.key)
-            pointer = None
-            if there is not None and there.size == POINTER_SIZE:
-                found = self._client.get(member.key)
-                if found is None:
-                    continue
-                there, pointer = found.version, Pointer.decode(found.data)
-            if there is None:
-                member.old = None
-            elif pointer is None:
-                self._client.copy(member.key, member.aside)  # a copy of `there`, or else placing the pointer fails
-                member.old = Target(member.aside, there.size)
-            elif not pointer.pending:
-                member.old = pointer.new
-            elif pointer.group == group:  # ours after all: only the answer to our request was lost
+            member.old = None
+            won, there = self._client.create(member.key, [member.pointer(group, None)])  # most keys are new
+            if won:
                 member.placed = there
                 return
-            else:
-                self._make_way(there, pointer, deadline)
-                continue
-            if self._place(group, member, there):
+            if there is not None and self._replace(group, member, there, deadline):
                 return
         raise StoreError(f"Cannot publish {member.key!r}: it changes faster than it can be replaced.")
 
-    def _place(self, group: str, member: _Member, there: Version | None) -> bool:
-        data = [Pointer(group, pending=True, new=member.new, old=member.old).encode()]
-        if there is not None:
-            member.placed = self._client.swap(member.key, data, there)
+    def _replace(self, group: str, member: _Member, there: Version, deadline: float) -> bool:
+        """Put the group's pointer in the place of `there`; False if that is gone, or is another group's pointer."""
+        pointer = None
+        if there.size == POINTER_SIZE:
+            found = self._client.get(member.key)
+            if found is None:
+                return False
+            there, pointer = found.version, Pointer.decode(found.data)
+        if pointer is None:
+            self._client.copy(member.key, member.aside)  # a copy of `there`, or else placing the pointer fails
+            member.old = Target(member.aside, there.size)
+        elif not pointer.pending:
+            member.old = pointer.new
+        elif pointer.group == group:  # ours after all: only the answer to our request was lost
+            member.placed, member.old = there, pointer.old
+            return True
         else:
-            won, version = self._client.create(member.key, data)
-            member.placed = version if won else None
+            self._make_way(there, pointer, deadline)
+            return False
+        member.placed = self._client.swap(member.key, [member.pointer(group, member.old)], there)
         return member.placed is not None
 
     def _make_way(self, there: Version, pointer: Pointer, deadline: float) -> None:
@@ -201,23 +210,22 @@ class Groups:
 
     def _finish(self, group: str, members: Sequence[_Member], verdict: str) -> None:
         """Settle all pointers and remove what is not needed any more; what fails is left to readers and the sweep."""
-        self._each(lambda member: self._quietly(lambda: self._finish_member(group, member, verdict)), members)
+        self._each(lambda member: self._quietly(lambda: self._settle_member(member, verdict)), members)
+        unneeded = [path for member in members for path in member.unneeded(verdict)]
         if verdict == COMMITTED and all(member.done for member in members):
+            unneeded.append(f"{GROUPS}/{group}/verdict")
             if not any(member.new.stays for member in members):
-                self._quietly(lambda: self._client.delete(f"{GROUPS}/{group}/members"))
-            self._quietly(lambda: self._client.delete(f"{GROUPS}/{group}/verdict"))
+                unneeded.append(f"{GROUPS}/{group}/members")
+        self._quietly(lambda: self._client.delete(*unneeded))
 
-    def _finish_member(self, group: str, member: _Member, verdict: str) -> None:
-        """Settle one key, then remove the bytes that nobody will be led to any more."""
-        committed = verdict == COMMITTED
-        kept, dropped = (member.new, member.old) if committed else (member.old, member.new)
-        if member.placed is not None:
-            self.settle(member.placed, kept, member.parts if committed and not member.new.stays else None)
-            member.done = True
-        if dropped is not None:
-            self._client.delete(dropped.path)
-        if kept is not None and not kept.stays and member.done:  # not done: our pointer may be there nevertheless
-            self._client.delete(kept.path)
+    def _settle_member(self, member: _Member, verdict: str) -> None:
+        if member.placed is None:
+            return
+        if verdict == COMMITTED and not member.new.stays:
+            self.settle(member.placed, member.new, member.parts)
+        else:
+            self.settle(member.placed, member.new if verdict == COMMITTED else member.old)
+        member.done = True
 
     def settle(self, there: Version, target: Target | None, parts: Sequence[Buffer] | None = None) -> None:
         """Replace the pointer `there` by what it stands for, unless it has been replaced already."""
