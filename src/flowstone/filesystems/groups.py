@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from flowstone.filesystems.paths import LinkError, make_at, walk
@@ -36,22 +37,25 @@ def commit(new: str, group: str, root: str) -> None:
         settle(group, root)
 
 
-def settle(group: str, root: str) -> int:
+def settle(group: str, root: str, names: Iterable[str] = ()) -> int:
     """Move all files of the committed group to their places; return how many this call moved.
 
-    Raises OSError if one cannot be moved; the group then stays as it is, visible and whole.
+    `names` are those known to be in it. Raises OSError if one cannot be moved; the group then stays as it is, visible
+    and whole.
     """
-    moved = 0
-    while os.path.lexists(group):
-        for name in [name for name, _ in walk(group + "/")]:
-            moved += _settle_one(group, root, name)
+    moved = sum(_settle_one(group, root, name) for name in names)
+    while True:
         try:
-            _remove_folders(group)
+            os.rmdir(group)
+            return moved
+        except FileNotFoundError:
+            return moved
         except OSError as error:
-            # A listing may miss a name while others remove theirs, and the next group may have come already.
             if error.errno not in _NOT_FREE:
                 raise
-    return moved
+        # Files are left, or folders. Or a listing missed a name while others removed theirs, or the next group came.
+        moved += sum(_settle_one(group, root, name) for name in [name for name, _ in walk(group + "/")])
+        _remove_folders_in(group)
 
 
 def _settle_one(group: str, root: str, name: str) -> bool:
@@ -74,13 +78,15 @@ def _settle_one(group: str, root: str, name: str) -> bool:
     return False
 
 
-def _remove_folders(folder: str) -> None:
-    """Remove a tree of empty folders."""
-    try:
+def _remove_folders_in(folder: str) -> None:
+    """Remove the empty folders below `folder`, the inner ones first."""
+    with suppress(FileNotFoundError):
         with os.scandir(folder) as entries:
             inner = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         for path in inner:
-            _remove_folders(path)
-        os.rmdir(folder)
-    except FileNotFoundError:
-        return
+            _remove_folders_in(path)
+            try:
+                os.rmdir(path)
+            except OSError as error:
+                if error.errno not in (*_NOT_FREE, errno.ENOENT):
+                    raise

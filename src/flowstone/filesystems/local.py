@@ -241,7 +241,7 @@ class LocalFileSystem(Storage):
             sync_folder(self._internal)
         # The group is visible and stays so. Should moving its files fail (a full disk, say), a later writer does it.
         with suppress(OSError):
-            self._settle()
+            groups.settle(self._group, self._root, blobs)
             if self._safe:
                 self._sync_above(blobs)
 
