@@ -47,7 +47,7 @@ def main() -> None:
 def run(storage: ObjectStorage) -> None:
     storage.put("warm", [b"x"])
     print(f"Python {sys.version.split()[0]}, medians of {ROUNDS} rounds, milliseconds of wall time per operation\n")
-    print(f"{'what':34}{'flowstone':>12}{'raw':>12}{'ratio':>8}   raw is")
+    print(f"{'what':38}{'flowstone':>12}{'raw':>12}{'ratio':>8}   raw is")
     blobs(storage)
     groups(storage)
     locks(storage)
@@ -86,15 +86,27 @@ def blobs(storage: ObjectStorage) -> None:
 
 
 def groups(storage: ObjectStorage) -> None:
+    fresh = iter(range(10**9))
+
+    def members(size: int) -> list[tuple[str, list[bytes]]]:
+        return [(f"g{next(fresh)}", [b"x" * 400]) for _ in range(size)]
+
     for size in (2, 10):
-        members = [(f"g{number}", [b"x" * 400]) for number in range(size)]
         row(
             f"publish a group of {size}",
-            lambda members=members: storage.publish(members),
-            lambda members=members: [storage.put(key, parts) for key, parts in members],
+            lambda size=size: storage.publish(members(size)),
+            lambda size=size: [storage.put(key, parts) for key, parts in members(size)],
             4,
             "as many single puts, not atomic",
         )
+    storage.publish([(f"g{number}", [b"x" * 400]) for number in range(10)])
+    row(
+        "publish a group of 10 over old ones",
+        lambda: storage.publish([(f"g{number}", [b"x" * 400]) for number in range(10)]),
+        lambda: [storage.put(f"g{number}", [b"x" * 400]) for number in range(10)],
+        4,
+        "the same",
+    )
     row("get of a group's member", lambda: storage.get("g0"), lambda: storage.get("warm"), 60, "get of a single")
 
 
@@ -143,7 +155,7 @@ def row(what: str, ours: Callable[[], object], raw: Callable[[], object], number
                 act()
             times.append((time.perf_counter() - began) / number * 1000)
     mine, floor = (statistics.median(times) for times in taken)
-    print(f"{what:34}{mine:12.2f}{floor:12.2f}{mine / floor:8.2f}   {says}", flush=True)
+    print(f"{what:38}{mine:12.2f}{floor:12.2f}{mine / floor:8.2f}   {says}", flush=True)
 
 
 def find_weed() -> str | None:

@@ -268,10 +268,11 @@ def run_killed(server: SimpleNamespace, root: str, step: int, done: bool) -> sub
 def test_kill_nine_at_steps_of_a_publish_on_a_real_server(s3_server: SimpleNamespace) -> None:
     """By default every third step, before and after its request in turn; all of them with FLOWSTONE_TEST_ROUNDS=3."""
     prefix = f"kill-{os.urandom(4).hex()}"
+    s3_server.storage(f"{prefix}-whole").put("a", [b"old a"])
     whole = run_killed(s3_server, f"{s3_server.root}/{prefix}-whole", 10_000, False)
     assert whole.returncode == 0, whole.stderr
     outcomes = set()
-    for step in range(0, int(whole.stdout), max(1, 3 // ROUNDS)):
+    for step in range(int(whole.stdout) - 1, -1, -max(1, 3 // ROUNDS)):
         storage = s3_server.storage(f"{prefix}-{step}")
         storage.put("a", [b"old a"])
         killed = run_killed(s3_server, f"{s3_server.root}/{prefix}-{step}", step, bool(step % 2))
