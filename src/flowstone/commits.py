@@ -6,7 +6,7 @@ Written once over effects, for blocks entered with `with` and with `async with`,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flowstone.clock import current_clock
 from flowstone.effects import Blocking, CallHook, Raised
@@ -21,6 +21,9 @@ from flowstone.warn import warn_once
 if TYPE_CHECKING:
     from flowstone.locking.base import LockManager
     from flowstone.transactions import Transaction
+
+
+_FINAL: Final = (TransactionState.COMMITTED, TransactionState.ROLLED_BACK)
 
 
 class HeldLock(NamedTuple):
@@ -124,22 +127,27 @@ async def _end(node: Transaction, error: BaseException | None) -> None:
         await _await_children(node)
     if error is not None:
         await _undo_after(node, error)
-    elif node.state is TransactionState.COMMITTED:
-        await commit(node)
-        await release_locks(node)
     elif node.state is TransactionState.ROLLED_BACK:
-        await _undo_later_work(node)
+        await rollback(node)
     elif node.commit_mode is CommitMode.EAGER:
         await commit(node)
     elif node.parent is not None:
-        node.state, held = TransactionState.STAGED, node.locks
-        node.parent.add_child(node)
-        if held:
-            await _leave_locks(node.parent, held)
+        await _hand_over(node, node.parent)
     elif node.commit_mode is CommitMode.LAZY:
         await commit(node)
     else:
         await rollback(node)
+
+
+async def _hand_over(node: Transaction, parent: Transaction) -> None:
+    """Leave everything to the parent; of a block that is committed, what was called in it after that."""
+    _stage_nothing(node)
+    if node.state is not TransactionState.COMMITTED:
+        node.state = TransactionState.STAGED
+    held = node.locks
+    parent.add_child(node)
+    if held:
+        await _leave_locks(parent, held)
 
 
 async def end_run(node: Transaction, task_name: str) -> None:
@@ -151,13 +159,6 @@ async def end_run(node: Transaction, task_name: str) -> None:
             ("commit", task_name, type(error.__cause__)),
             f"The result of task {task_name!r} is returned but was not recorded: {error.__cause__}",
         )
-
-
-async def _undo_later_work(node: Transaction) -> None:
-    """What was called in a block after its rollback is undone as well."""
-    for child in reversed(node.children):
-        await rollback(child)
-    await release_locks(node)
 
 
 async def _undo_after(node: Transaction, error: BaseException) -> None:
@@ -189,6 +190,7 @@ async def commit(node: Transaction) -> bool:
         await _await_children(node)
     members = list(_members(node))
     if node.state is TransactionState.ROLLED_BACK or not members:
+        await release_locks(node)
         return False
     _stage_nothing(node)
     problem = await _try_to_commit(node, members)
@@ -197,6 +199,7 @@ async def commit(node: Transaction) -> bool:
         return False
     for member in members:
         member.state = TransactionState.COMMITTED
+    node.visible = {}  # readers find it in the store now, where others may replace it
     if node.locks:
         await release_locks(node)
     return True
@@ -234,15 +237,16 @@ def _passed_on(error: BaseException) -> Exception:
 
 async def _publish(node: Transaction, members: Sequence[Transaction]) -> Exception | None:
     """Publish what the tree staged; one step within each store, and nothing anywhere if one of them cannot."""
-    stores: dict[str, tuple[ResultStore, list[StagedRecord]]] = {}
+    stores: dict[str, tuple[ResultStore, dict[str, StagedRecord]]] = {}
     for member in members:
-        if member.staged is not None and member.store is not None:
-            stores.setdefault(member.store.identity, (member.store, []))[1].append(member.staged)
-    begun: list[tuple[ResultStore, list[StagedRecord]]] = []
+        if (staged := member.staged) is not None and member.store is not None:
+            stores.setdefault(member.store.identity, (member.store, {}))[1][staged.key] = staged  # the last one stands
+    begun: list[tuple[ResultStore, Sequence[StagedRecord]]] = []
     try:
         if node.locks:
             await _check_locks(node)
-        for store, records in stores.values():
+        for store, by_key in stores.values():
+            records = list(by_key.values())
             begun.append((store, records))
             await Blocking(lambda s=store, r=records: s.publish(r), inline=store.memory_speed)  # type: ignore[misc]
     except BaseException as error:
@@ -289,14 +293,16 @@ async def abort(node: Transaction, error: BaseException) -> None:
 
 
 async def rollback(node: Transaction) -> bool:
-    """Undo the tree: all hooks, the node's own first, then its children's, the latest first; then let the locks go."""
-    if node.state in (TransactionState.COMMITTED, TransactionState.ROLLED_BACK):
-        await release_locks(node)
-        return False
-    await _await_children(node)
+    """Undo the tree: all hooks, the node's own first, then its children's, the latest first; then let the locks go.
+
+    Of a block whose outcome is final already, what was called in it after that is undone.
+    """
+    undone_now = node.state not in _FINAL
+    if node.pending:
+        await _await_children(node)
     problems: list[Exception] = []
     try:
-        for member in _latest_first(node):
+        for member in list(_latest_first(node)):
             problems += await _undo(member)
     finally:
         node.visible = {}
@@ -305,7 +311,7 @@ async def rollback(node: Transaction) -> bool:
         raise RollBackError(f"{len(problems)} rollback hook(s) failed; all others ran.") from ExceptionGroup(
             "rollback hooks failed", problems
         )
-    return True
+    return undone_now
 
 
 async def restart(node: Transaction) -> None:
@@ -347,8 +353,7 @@ def _members(node: Transaction) -> Iterator[Transaction]:
 
 
 def _latest_first(node: Transaction) -> Iterator[Transaction]:
-    if node.state in (TransactionState.COMMITTED, TransactionState.ROLLED_BACK):
-        return
-    yield node
+    if node.state not in _FINAL:
+        yield node
     for child in reversed(node.children):
         yield from _latest_first(child)

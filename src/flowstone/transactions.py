@@ -187,12 +187,12 @@ class Transaction:
         on_rollback_hooks: Iterable[Hook] | None = None,
         on_commit_hooks: Iterable[Hook] | None = None,
     ) -> None:
-        """Take a snapshot of `value` to be recorded under the key on commit; ignored once committed.
+        """Take a snapshot of `value` to be recorded under the key on commit; ignored once committed or rolled back.
 
         Staging again replaces the value and adds the hooks. Raises SerializationError at once where the value cannot
         be recorded.
         """
-        if self.state is TransactionState.COMMITTED:
+        if self.state in (TransactionState.COMMITTED, TransactionState.ROLLED_BACK):
             return
         self.on_rollback_hooks += on_rollback_hooks or ()
         self.on_commit_hooks += on_commit_hooks or ()
