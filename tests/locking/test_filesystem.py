@@ -37,18 +37,23 @@ def team(processes: Processes, folder: Path) -> Callable[[int], list[Any]]:
 
 class TestDeath:
     def test_a_killed_holder_is_succeeded_at_once_by_exactly_one(self, team: Callable[[int], list[Any]]) -> None:
-        holder, *others = team(4)
+        holder, *others = team(5)
         assert holder.do("acquire_lock", "k", "h")
         for number, other in enumerate(others):
             other.tell("acquire_lock", "k", f"w{number}")
-        time.sleep(0.5)  # so long a wait that they look seldom
-        killed = holder.kill()
-        time.sleep(2 * SOON)
-        inside = [other for other in others if not other.silent(0)]
-        assert len(inside) == 1
-        value, at = inside[0].hear()
-        assert value
-        assert at - killed < SOON
+        delays = []
+        for _ in range(3):
+            time.sleep(0.5)  # so long a wait that they look seldom
+            killed = holder.kill()
+            time.sleep(3 * SOON)
+            inside = [other for other in others if not other.silent(0)]
+            assert len(inside) == 1
+            holder = inside[0]
+            others.remove(holder)
+            value, at = holder.hear()
+            assert value
+            delays.append(at - killed)
+        assert sorted(delays)[1] < SOON  # the machine may have been busy once
 
     def test_a_stopped_holder_keeps_its_lock(self, team: Callable[[int], list[Any]]) -> None:
         holder, other = team(2)

@@ -15,6 +15,7 @@ import pytest
 from flowstone.locking import bytelocks
 from flowstone.locking.base import LockManager
 from flowstone.locking.deadlocks import WaitGraph
+from flowstone.locking.entries import Backing
 from flowstone.locking.filesystem import DoorFiles, FileSystemLockManager
 from flowstone.locking.holders import lineage
 from flowstone.locking.memory import MemoryLockManager
@@ -23,7 +24,7 @@ from flowstone.locking.outside import Outside
 from flowstone.locking.redis import Address, LeaseServer, RedisLockManager
 from flowstone.locking.space import LockSpace
 from flowstone.locking.spaced import SpaceLockManager
-from flowstone.locking.table import Backing, LockTable
+from flowstone.locking.table import LockTable
 
 LEASE = 2.0
 

@@ -11,7 +11,7 @@ from flowstone.locking.forks import after_fork
 from flowstone.locking.holders import root, within
 
 if TYPE_CHECKING:
-    from flowstone.locking.table import Ticket
+    from flowstone.locking.entries import Ticket
 
 
 class Link:

@@ -18,12 +18,12 @@ from typing import Final
 
 from flowstone.exceptions import LockError
 from flowstone.locking.bytelocks import SPAN, ByteLocks
+from flowstone.locking.entries import Backing
 from flowstone.locking.forks import after_fork
 from flowstone.locking.holders import lineage
 from flowstone.locking.outside import Outside, growing_pause
 from flowstone.locking.space import LockSpace
 from flowstone.locking.spaced import SpaceLockManager, shared_space
-from flowstone.locking.table import Backing
 
 _FILES: Final = 16
 _FIRST_PAUSE: Final = 0.0005

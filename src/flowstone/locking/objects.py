@@ -20,13 +20,13 @@ from flowstone.exceptions import ConfigurationError, LockError, StoreError
 from flowstone.filesystems.base import INTERNAL_PREFIX
 from flowstone.filesystems.object_client import ObjectClient, Version
 from flowstone.ids import new_id
+from flowstone.locking.entries import Backing
 from flowstone.locking.forks import after_fork
 from flowstone.locking.holders import lineage
 from flowstone.locking.keeper import Keeper
 from flowstone.locking.outside import Outside, growing_pause
 from flowstone.locking.space import LockSpace
 from flowstone.locking.spaced import SpaceLockManager, shared_space
-from flowstone.locking.table import Backing
 
 if TYPE_CHECKING:
     from flowstone.filesystems.objects import ObjectStorage

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowstone.locking.table import Backing
+    from flowstone.locking.entries import Backing
 
 
 class Outside(ABC):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from flowstone.exceptions import ConfigurationError, LockError
 from flowstone.locking import redis_scripts
+from flowstone.locking.entries import Backing
 from flowstone.locking.forks import after_fork
 from flowstone.locking.holders import holder_path, lineage
 from flowstone.locking.keeper import Keeper
 from flowstone.locking.outside import Outside, growing_pause
 from flowstone.locking.space import LockSpace
 from flowstone.locking.spaced import SpaceLockManager, shared_space
-from flowstone.locking.table import Backing
 
 if TYPE_CHECKING:
     from redis import Redis

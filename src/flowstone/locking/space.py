@@ -9,10 +9,11 @@ from contextlib import suppress
 
 from flowstone.exceptions import LockError
 from flowstone.locking.deadlocks import PROCESS_WAITS, WaitGraph
+from flowstone.locking.entries import Backing, Entry, Step, Ticket, Watch
 from flowstone.locking.holders import within
 from flowstone.locking.keeper import Keeper
 from flowstone.locking.outside import Outside
-from flowstone.locking.table import Backing, Entry, LockTable, Step, Ticket, Watch
+from flowstone.locking.table import LockTable
 from flowstone.locking.waiting import Pause, Waiting
 
 
