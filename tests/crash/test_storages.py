@@ -189,16 +189,7 @@ def test_who_finishes_the_group_of_a_dead_writer_may_die_at_any_step_too(tmp_pat
         "sweep": {**OLD, **GROUP},
         "create": {**OLD, **GROUP},
     }
-    committed = 0
-    for first in range(1, 60):
-        probe = tmp_path / f"probe{first}"
-        fill(LocalFileSystem(probe))
-        lived = not died(probe, "fast", publish, first)
-        if contents(probe) == OLD:
-            continue
-        if lived:
-            break
-        committed += 1
+    for first in deaths_after_commit(tmp_path):
         for step in range(1, 100):
             store = tmp_path / f"{first}-{step}"
             fill(LocalFileSystem(store))
@@ -209,7 +200,17 @@ def test_who_finishes_the_group_of_a_dead_writer_may_die_at_any_step_too(tmp_pat
                 assert contents(store) == after[second]
                 check_house(store)
                 break
-    assert committed > 3
+
+
+def deaths_after_commit(tmp_path: Path) -> list[int]:
+    """Return the first, a middle and the last step at which a publisher can die with his group committed."""
+    steps = []
+    for step, store in enumerate(every_death(tmp_path / "probe", "fast", fill, publish), 1):
+        if contents(store) != OLD:
+            steps.append(step)
+    steps.pop()  # there it lived
+    assert len(steps) > 5
+    return [steps[0], steps[len(steps) // 2], steps[-1]]
 
 
 def test_a_delete_killed_at_any_step_leaves_the_blob_or_not(tmp_path: Path) -> None:
