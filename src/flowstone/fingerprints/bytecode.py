@@ -9,7 +9,7 @@ import sys
 from importlib._bootstrap_external import MAGIC_NUMBER
 from types import CodeType
 
-from flowstone.fingerprints.refs import DYNAMIC, IMPORT, NAME, Ref
+from flowstone.fingerprints.refs import CHANGED, DYNAMIC, IMPORT, NAME, Ref
 from flowstone.hashing import combine, token
 
 _BLIND = {"eval": "what it reads", "exec": "what it reads", "globals": "what it reads", "__import__": "the module"}
@@ -57,6 +57,10 @@ def _collect(code: CodeType, free: frozenset[str], found: set[Ref]) -> None:
             root, chain = str(argument), ()
             if root in _BLIND:
                 found.add((DYNAMIC, f"{root}(...)", (root, f"{_BLIND[root]} is only known when it runs")))
+        elif operation in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
+            operation in ("STORE_DEREF", "DELETE_DEREF") and argument in free
+        ):
+            found.add((CHANGED, str(argument), ()))
         elif operation == "IMPORT_NAME":
             level = next((value for value in reversed(literals) if type(value) is int), 0)
             found.add((IMPORT, "." * level + str(argument), ()))

@@ -17,41 +17,48 @@ _CHANGING: Final = frozenset(
     }
 )  # fmt: skip
 
+_CHANGING_CALLS: Final = frozenset({"next", "setattr", "delattr"})
 
-def changed_names(function: ast.AST) -> frozenset[str]:
-    """Return the names that the code of `function` changes the values of, whoever's they are.
+Chain = tuple[str, ...]
 
-    Rebound through `nonlocal` or `global`, assigned or deleted into, or told to change: by a method whose result is
-    thrown away, or by one whose name says so.
+
+def changed_chains(function: ast.AST) -> frozenset[Chain]:
+    """Return the names, with the attributes up to it, of every value that the code of `function` changes.
+
+    A value is changed where it is rebound through `nonlocal` or `global`, assigned or deleted into, or told to change:
+    by a method whose result is thrown away, or by one whose name says so.
     """
     rebindable = {
         name for node in ast.walk(function) if isinstance(node, ast.Nonlocal | ast.Global) for name in node.names
     }
-    found: set[str] = set()
-    for node in ast.walk(function):
-        found.update(_changed_by(node, rebindable))
-    return frozenset(found)
+    return frozenset(chain for node in ast.walk(function) for chain in _changed_by(node, rebindable))
 
 
-def _changed_by(node: ast.AST, rebindable: set[str]) -> Iterator[str]:
+def _changed_by(node: ast.AST, rebindable: set[str]) -> Iterator[Chain]:
     if isinstance(node, ast.Name):
         if not isinstance(node.ctx, ast.Load) and node.id in rebindable:
-            yield node.id
+            yield (node.id,)
     elif isinstance(node, ast.Subscript | ast.Attribute):
         if not isinstance(node.ctx, ast.Load):
-            yield from _root(node.value)
+            yield from _chain(node.value)
     elif isinstance(node, ast.Expr):
         if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-            yield from _root(node.value.func.value)
+            yield from _chain(node.value.func.value)
     elif isinstance(node, ast.Call):
         if isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:
-            yield from _root(node.func.value)
-        elif isinstance(node.func, ast.Name) and node.func.id in ("next", "setattr", "delattr") and node.args:
-            yield from _root(node.args[0])
+            yield from _chain(node.func.value)
+        elif isinstance(node.func, ast.Name) and node.func.id in _CHANGING_CALLS and node.args:
+            yield from _chain(node.args[0])
 
 
-def _root(node: ast.expr) -> Iterator[str]:
+def _chain(node: ast.expr) -> Iterator[Chain]:
+    """Yield the names that lead to a value; for an item of a container, those that lead to the container."""
+    attributes: list[str] = []
     while isinstance(node, ast.Attribute | ast.Subscript):
+        if isinstance(node, ast.Attribute):
+            attributes.append(node.attr)
+        else:
+            attributes.clear()
         node = node.value
     if isinstance(node, ast.Name):
-        yield node.id
+        yield (node.id, *reversed(attributes))

@@ -7,10 +7,12 @@ from types import CellType, FunctionType, MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowstone.fingerprints.analysis import Analysis, analyse_function
+from flowstone.fingerprints.memory import OWN_MEMORY, is_memory
 from flowstone.fingerprints.names import code_name, public_name
 from flowstone.fingerprints.nodes import Node, leaf
 from flowstone.fingerprints.plainly import is_class, is_runnable
 from flowstone.fingerprints.reach import Context, along, follow
+from flowstone.fingerprints.refs import CHANGED
 
 if TYPE_CHECKING:
     from flowstone.fingerprints.walk import Walk
@@ -34,13 +36,14 @@ def _expand(walk: Walk, node: Node, fn: FunctionType, analysis: Analysis, name: 
         node.edges[f"default {parameter}"] = walk.target(value, f"{name}({parameter}=)", "default", name)
         if parameter in analysis.defaults and walk.is_opaque(value):
             node.edges[f"default {parameter} as written"] = analysis.defaults[parameter]
+    read: set[str] = set()
     if walk.reach:
         follow(walk, node, analysis.refs, context)
-        read = {root for _, root, _ in analysis.refs}
-    else:
-        read = set()
+        read = {root for kind, root, _ in analysis.refs if kind != CHANGED}
     for variable, cell in cells.items():
-        if variable != "__class__" and variable not in read:
+        if (CHANGED, variable, ()) in analysis.refs and is_memory(cell):
+            node.edges[f"name {variable}"] = walk.unresolved(name, variable, OWN_MEMORY)
+        elif variable != "__class__" and variable not in read:
             node.edges[f"name {variable}"] = _content(walk, cell, f"{name}[{variable}]", context)
     if "__wrapped__" in vars(fn):
         wrapped = vars(fn)["__wrapped__"]

@@ -25,7 +25,7 @@ from flowstone.fingerprints.stamps import Stamp, stamp_of, surely_after
 if TYPE_CHECKING:
     from flowstone.fingerprints.analysis import Analysis
 
-_HEAD = b"flowstone fingerprint memo 1\n"
+_HEAD = b"flowstone fingerprint memo 2\n"
 _KEY = b"flowstone: memo of fingerprints".ljust(32, b".")
 _MOST = 1000  # entries of one sheet; a file with more keeps the latest
 

@@ -9,10 +9,11 @@ from importlib import import_module
 from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from flowstone.fingerprints.memory import OWN_MEMORY, remembers
 from flowstone.fingerprints.names import code_name
 from flowstone.fingerprints.nodes import Node, leaf
 from flowstone.fingerprints.plainly import is_class, is_module
-from flowstone.fingerprints.refs import ANNOTATION, DYNAMIC, GETATTR, IMPORT, SELF, SUPER, TOUCH, Ref
+from flowstone.fingerprints.refs import ANNOTATION, CHANGED, DYNAMIC, GETATTR, IMPORT, NAME, SELF, SUPER, TOUCH, Ref
 from flowstone.fingerprints.territory import EXCLUDED, OWN, territory_of_unloaded
 
 if TYPE_CHECKING:
@@ -46,8 +47,14 @@ class Context:
 
 def follow(walk: Walk, node: Node, refs: tuple[Ref, ...], context: Context) -> None:
     """Give a node an edge for each name that its code reads."""
+    changes = any(kind == CHANGED for kind, _, _ in refs)
     for ref in refs:
         kind, root, chain = ref
+        if kind == CHANGED:
+            continue
+        if changes and kind in (NAME, TOUCH, GETATTR) and remembers(refs, ref, context):
+            node.edges[f"name {root}"] = walk.unresolved(context.where, root, OWN_MEMORY)
+            continue
         if kind == DYNAMIC:
             if not chain[0] or not _is_redefined(walk, chain[0], context):
                 walk.unresolved(context.where, root, chain[1])

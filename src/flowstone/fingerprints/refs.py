@@ -12,6 +12,7 @@ ANNOTATION: Final = "annotation"  # read by an annotation: what is missing is no
 TOUCH: Final = "touch"  # an attribute of it is set or deleted
 GETATTR: Final = "getattr"  # the last attribute is a literal given to `getattr`
 IMPORT: Final = "import"  # the name is a module (with leading dots when relative)
+CHANGED: Final = "changed"  # a value that the code itself changes: its memory
 SELF: Final = "self"  # an attribute of a method's own object; with no attribute, the object as a whole
 SUPER: Final = "super"
 DYNAMIC: Final = (
