@@ -125,6 +125,17 @@ class TestWaking:
         space.release("k", "a")
         assert resume(behind) is True
 
+    def test_one_who_is_interrupted_after_it_was_let_in_gives_the_lock_back(self) -> None:
+        space = LockSpace(None, WaitGraph())
+        assert resume(space.acquiring("k", "a/b", None, None)) is True
+        waiter = space.acquiring("k", "a/c", None, None)
+        assert resume(waiter) is None
+        space.hand_over("k", "a/b", "a")  # lets a/c in, which does not know it yet
+        interrupt(waiter)
+        space.release("k", "a")
+        assert not space.is_locked("k")
+        assert space.table.entries == {}
+
 
 class TestCircles:
     def test_two_who_close_a_circle_at_once_are_not_both_let_wait(
