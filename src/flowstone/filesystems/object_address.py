@@ -37,7 +37,7 @@ _ENDPOINT_OPTIONS: Final = {
 }
 _ACCOUNT_VARIABLES: Final = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
 _CONNECT_SECONDS: Final = 10.0
-_WHOLE_REQUEST: Final = timedelta(hours=1)  # a server that trickles bytes is given up after this; a silent one after `timeout`
+_WHOLE_REQUEST: Final = timedelta(hours=1)  # for a server that trickles; a silent one is given up after `timeout`
 
 SCHEMES: Final = tuple(_SERVICES)
 
