@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
 
-class _Annotation(Generic[T]):
+    class _PassesForItsValue(Any):  # type: ignore[misc]
+        """A marked argument may stand for a parameter of any type; a checker allows that only of an heir of Any."""
+else:
+    _PassesForItsValue = object
+
+
+class _Annotation(Generic[T], _PassesForItsValue):
     """Wraps one argument; `unwrap` gives it back."""
 
     __slots__ = ("value",)

@@ -19,18 +19,23 @@ from flowstone.tasks import Task, code_flags
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Unpack
 
     from flowstone.filesystems.base import Storage
     from flowstone.serializers import Serializer
+    from flowstone.signatures import FlowOptions, FlowSignatures
+else:
+    FlowSignatures = Generic
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
+F = TypeVar("F")
 
 _COROUTINE: Final = 0x80 | 0x100
 _GENERATOR: Final = 0x20 | 0x200
 
 
-class Flow(Generic[P, R]):
+class Flow(FlowSignatures[P, R]):
     """A function that calls tasks; each call is a flow run with an id, states and parameters of its own.
 
     Made by `@flow`. May be called from any thread, and from other flows and tasks.
@@ -138,17 +143,25 @@ class Flow(Generic[P, R]):
             StateType.CRASHED: self.on_crashed_hooks,
         }.get(state.type, [])
 
-    # The signature of the function is kept; `return_state=True` gives the last state instead of the result.
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the flow; returns what the function returns and raises what it raises."""
-        options: Any = kwargs
-        return_state = options.pop("return_state", False) if options else False
-        wait_for = options.pop("wait_for", None) if options else None
-        given: tuple[Any, ...] = args if self._bound_to is NotSet else (self._bound_to, *args)
-        core = run_flow(self, given, options, wait_for)
-        if self.isasync:
-            return cast("R", _aresult(core, return_state))
-        return cast("R", result_of(drive(core), return_state))
+    if not TYPE_CHECKING:  # a checker sees the signatures of FlowSignatures
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the flow; returns what the function returns and raises what it raises."""
+            return_state = kwargs.pop("return_state", False) if kwargs else False
+            wait_for = kwargs.pop("wait_for", None) if kwargs else None
+            given: tuple[Any, ...] = args if self._bound_to is NotSet else (self._bound_to, *args)
+            core = run_flow(self, given, kwargs, wait_for)
+            if self.isasync:
+                return _aresult(core, return_state)
+            return result_of(drive(core), return_state)
+
+        def with_options(self, **changes: Any) -> Flow[P, R]:
+            """Return a copy with other options; an option given as None or empty is cleared.
+
+            Raises ConfigurationError for an option that a flow does not have.
+            """
+            Checks("Flow", self.name).unknown([name for name in changes if name not in _OPTIONS], _OPTIONS)
+            return type(self)(self.fn, **{**self._given, **self._hooks(), **changes})
 
     def __get__(self, instance: Any, owner: type | None = None) -> Flow[..., Any]:
         """Return the flow bound to an object."""
@@ -157,14 +170,6 @@ class Flow(Generic[P, R]):
         bound = self.with_options()
         bound._bound_to = instance
         return bound
-
-    def with_options(self, **changes: Any) -> Flow[P, R]:
-        """Return a copy with other options; an option given as None or empty is cleared.
-
-        Raises ConfigurationError for an option that a flow does not have.
-        """
-        Checks("Flow", self.name).unknown([name for name in changes if name not in _OPTIONS], _OPTIONS)
-        return type(self)(self.fn, **{**self._given, **self._hooks(), **changes})
 
     def _hooks(self) -> dict[str, list[Callable[..., Any]]]:
         names = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
@@ -239,31 +244,9 @@ def _file_digest(path: str) -> str:
 
 
 @overload
-def flow(__fn: Callable[P, R], /) -> Flow[P, R]: ...
+def flow(__fn: Callable[P, F], /) -> Flow[P, F]: ...
 @overload
-def flow(
-    *,
-    name: str | None = None,
-    version: str | None = None,
-    flow_run_name: str | Callable[..., str] | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: RetryDelay | Callable[[int], Iterable[float]] | None = None,
-    task_runner: Any = None,
-    description: str | None = None,
-    tags: Iterable[str] | None = None,
-    timeout_seconds: float | None = None,
-    validate_parameters: bool = True,
-    persist_result: bool | None = None,
-    result_storage: Storage | Path | str | None = None,
-    result_serializer: Serializer | str | None = None,
-    cache_result_in_memory: bool = True,
-    log_prints: bool | None = None,
-    on_completion: Iterable[Callable[..., Any]] | None = None,
-    on_failure: Iterable[Callable[..., Any]] | None = None,
-    on_cancellation: Iterable[Callable[..., Any]] | None = None,
-    on_crashed: Iterable[Callable[..., Any]] | None = None,
-    on_running: Iterable[Callable[..., Any]] | None = None,
-) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, F]], Flow[P, F]]: ...
 def flow(__fn: Any = None, /, **options: Any) -> Any:
     """Make a flow of a function; use it bare or with the options of `Flow`.
 

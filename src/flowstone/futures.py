@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
 from time import monotonic
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from flowstone.effects import drive
 from flowstone.engine.resolve import resolve
@@ -19,10 +19,20 @@ from flowstone.upstream import Upstream, blocking_here
 R = TypeVar("R")
 Callback = Callable[["FlowstoneFuture[Any]"], object]
 
+if TYPE_CHECKING:
+
+    class PassesForItsResult(Awaitable[R], Any):  # type: ignore[misc]
+        """A future may be given for a parameter of any type; a checker takes it there only if it derives from Any."""
+else:
+
+    class PassesForItsResult(Generic[R]):
+        __slots__ = ()
+
+
 _GATE = Lock()  # one for all: it is held for a few instructions, and a lock for each future would cost more
 
 
-class FlowstoneFuture(Upstream, Generic[R]):
+class FlowstoneFuture(Upstream, PassesForItsResult[R]):
     """A task run that was submitted to a task runner.
 
     Made by `task.submit`. May be waited for from any thread, awaited on any event loop, and passed to other tasks.
@@ -115,7 +125,7 @@ class FlowstoneFuture(Upstream, Generic[R]):
         return f"FlowstoneFuture({self.run.name!r}, {self.state})"
 
 
-class FlowstoneFutureList(list[FlowstoneFuture[R]]):
+class FlowstoneFutureList(list[FlowstoneFuture[R]], PassesForItsResult[list[R]]):
     """The futures of one `map`, in the order of the items."""
 
     def wait(self, timeout: float | None = None) -> None:

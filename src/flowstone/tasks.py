@@ -30,20 +30,25 @@ from flowstone.warn import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Unpack
 
     from flowstone.filesystems.base import Storage
     from flowstone.fingerprints import Boundary
     from flowstone.serializers import Serializer
+    from flowstone.signatures import TaskOptions, TaskSignatures
+else:
+    TaskSignatures = Generic
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
+F = TypeVar("F")
 
 _COROUTINE: Final = 0x80 | 0x100
 _GENERATOR: Final = 0x20
 _ASYNC_GENERATOR: Final = 0x200
 
 
-class Task(Generic[P, R]):
+class Task(TaskSignatures[P, R]):
     """A function whose calls are runs: with states, retries, and results that are remembered.
 
     Made by `@task`. Calling it runs the function, or returns what is known; `with_options` gives a changed copy. A task
@@ -234,44 +239,64 @@ class Task(Generic[P, R]):
     def named_by(self, parameters: dict[str, Any]) -> str:
         return run_name_of(self.task_run_name, parameters, f"Task {self.name!r}")
 
-    # The signature of the function is kept; `return_state=True` gives the last state instead of the result, and
-    # `wait_for=[...]` names runs that must end first.
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function, or return what is known of this call; raises what the function raises."""
-        options: Any = kwargs
-        return_state = options.pop("return_state", False) if options else False
-        wait_for = options.pop("wait_for", None) if options else None
-        given = self._all(args)
-        if self.isgenerator:
-            return cast("R", self._stream(given, options, wait_for, return_state))
-        core = run_task(self, given, options, wait_for)
-        if self.isasync:
-            return cast("R", _aresult(core, return_state))
-        return cast("R", result_of(drive(core), return_state))
+    if not TYPE_CHECKING:  # a checker sees the signatures of TaskSignatures
 
-    def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FlowstoneFuture[Any]:
-        """Start a run on the task runner that prevails, and return its future at once.
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the function, or return what is known of this call; raises what the function raises."""
+            return_state = kwargs.pop("return_state", False) if kwargs else False
+            wait_for = kwargs.pop("wait_for", None) if kwargs else None
+            given = self._all(args)
+            if self.isgenerator:
+                return self._stream(given, kwargs, wait_for, return_state)
+            core = run_task(self, given, kwargs, wait_for)
+            if self.isasync:
+                return _aresult(core, return_state)
+            return result_of(drive(core), return_state)
 
-        Futures among the arguments, and in `wait_for`, are waited for without holding a worker.
-        """
-        future = prevailing_runner().submit(self, self._all(args), kwargs, wait_for)
-        _belongs(future)
-        return future
+        def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FlowstoneFuture[Any]:
+            """Start a run on the task runner that prevails, and return its future at once.
 
-    def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FlowstoneFutureList[Any]:
-        """Submit a run for each item of the iterables given, and return the futures in their order.
-
-        Text, bytes and what is `unmapped` go whole to every run. Raises MappingLengthMismatch and
-        MappingMissingIterable.
-        """
-        runner = prevailing_runner()
-        futures: FlowstoneFutureList[Any] = FlowstoneFutureList()
-        waited = None if wait_for is None else list(wait_for)
-        for row, keywords in calls_of(self.name, self.binder, self._all(args, unmapped), kwargs):
-            future = runner.submit(self, row, keywords, waited)
+            Futures among the arguments, and in `wait_for`, are waited for without holding a worker.
+            """
+            future = prevailing_runner().submit(self, self._all(args), kwargs, wait_for)
             _belongs(future)
-            futures.append(future)
-        return futures
+            return future
+
+        def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FlowstoneFutureList[Any]:
+            """Submit a run for each item of the iterables given, and return the futures in their order.
+
+            Text, bytes and what is `unmapped` go whole to every run. Raises MappingLengthMismatch and
+            MappingMissingIterable.
+            """
+            runner = prevailing_runner()
+            futures: FlowstoneFutureList[Any] = FlowstoneFutureList()
+            waited = None if wait_for is None else list(wait_for)
+            for row, keywords in calls_of(self.name, self.binder, self._all(args, unmapped), kwargs):
+                future = runner.submit(self, row, keywords, waited)
+                _belongs(future)
+                futures.append(future)
+            return futures
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Task[..., Any]:
+            """Return the task bound to an object: a task of its own, which shares nothing that a call could change."""
+            if self._binding is staticmethod or (instance is None and self._binding is None):
+                return self
+            bound = object.__new__(type(self))
+            vars(bound).update(vars(self))
+            bound._bound_to = owner if self._binding is classmethod else instance
+            return bound
+
+        def with_options(self, **changes: Any) -> Task[P, R]:
+            """Return a copy with other options; an option given as None or empty is cleared.
+
+            Raises ConfigurationError for an option that a task does not have.
+            """
+            Checks("Task", self.name).unknown([name for name in changes if name not in _OPTIONS], _OPTIONS)
+            fn: Any = self.fn if self._binding is None else self._binding(self.fn)
+            given = {**self._given, **self._hooks(), **changes}
+            changed = type(self)(fn, **given)
+            changed._bound_to = self._bound_to
+            return changed
 
     def _all(self, args: tuple[Any, ...], mark: Callable[[Any], Any] | None = None) -> tuple[Any, ...]:
         """Return the arguments with the object the task is bound to before them."""
@@ -286,27 +311,6 @@ class Task(Generic[P, R]):
             raise ValueError(f"Task {self.name!r} is a generator: it gives items, not one state; drop return_state.")
         core = run_generator_task(self, args, kwargs, wait_for)
         return adrive_generator(core) if self.isasync else drive_generator(core)
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Task[..., Any]:
-        """Return the task bound to an object, a task of its own: bound tasks share nothing that a call could change."""
-        if self._binding is staticmethod or (instance is None and self._binding is None):
-            return self
-        bound = object.__new__(type(self))
-        vars(bound).update(vars(self))
-        bound._bound_to = owner if self._binding is classmethod else instance
-        return bound
-
-    def with_options(self, **changes: Any) -> Task[P, R]:
-        """Return a copy with other options; an option given as None or empty is cleared.
-
-        Raises ConfigurationError for an option that a task does not have.
-        """
-        Checks("Task", self.name).unknown([name for name in changes if name not in _OPTIONS], _OPTIONS)
-        fn: Any = self.fn if self._binding is None else self._binding(self.fn)
-        given = {**self._given, **self._hooks(), **changes}
-        changed = type(self)(fn, **given)
-        changed._bound_to = self._bound_to
-        return changed
 
     def _hooks(self) -> dict[str, list[Callable[..., Any]]]:
         names = ("on_completion", "on_failure", "on_running", "on_commit", "on_rollback")
@@ -430,37 +434,9 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
 
 
 @overload
-def task(__fn: Callable[P, R], /) -> Task[P, R]: ...
+def task(__fn: Callable[P, F], /) -> Task[P, F]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    tags: Iterable[str] | None = None,
-    version: str | None = None,
-    cache_policy: CachePolicy | NotSetType | None = NotSet,
-    cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None,
-    cache_expiration: timedelta | None = None,
-    refresh_cache: bool | None = None,
-    task_run_name: str | Callable[..., str] | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: RetryDelay | Callable[[int], Iterable[float]] | None = None,
-    retry_jitter_factor: float | None = None,
-    retry_condition_fn: Callable[..., Any] | None = None,
-    persist_result: bool | None = None,
-    result_storage: Storage | Path | str | None = None,
-    result_storage_key: str | None = None,
-    result_serializer: Serializer | str | None = None,
-    cache_result_in_memory: bool = True,
-    timeout_seconds: float | None = None,
-    log_prints: bool | None = None,
-    on_completion: Iterable[Callable[..., Any]] | None = None,
-    on_failure: Iterable[Callable[..., Any]] | None = None,
-    on_running: Iterable[Callable[..., Any]] | None = None,
-    on_commit: Iterable[Callable[..., Any]] | None = None,
-    on_rollback: Iterable[Callable[..., Any]] | None = None,
-    viz_return_value: Any = None,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, F]], Task[P, F]]: ...
 def task(__fn: Any = None, /, **options: Any) -> Any:
     """Make a task of a function; use it bare or with the options of `Task`.
 
