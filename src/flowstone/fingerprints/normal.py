@@ -176,6 +176,7 @@ class _Writer(TreeWriter):
         key = text_in(node.slice)
         if isinstance(node.value, ast.Call) and key is not None and chain_of(node.value.func) == ("globals", ()):
             self.out.append(f"(Global {scalar(key)})")
+            self.read(NAME, "globals")
             if type(node.ctx) is ast.Load:
                 self.outer.loads.append((NAME, key, ()))  # whatever the name means in this scope
             return
@@ -187,10 +188,11 @@ class _Writer(TreeWriter):
         self.plain(node)
 
     def imports(self, node: ast.Import) -> None:
-        for alias in node.names:
+        """Write an import; one of several modules as one of each."""
+        for place, alias in enumerate(node.names):
             top = alias.name.partition(".")[0]
             self.scope.bind_import(alias.asname or top, alias.name if alias.asname else top, ())
-        self.plain(node)
+            self.out.append(f"{',' if place else ''}(Import {alias.name} as {scalar(alias.asname)})")
 
     def import_from(self, node: ast.ImportFrom) -> None:
         module = "." * node.level + (node.module or "")
@@ -264,14 +266,18 @@ class _Writer(TreeWriter):
 
     def body(self, statements: list[ast.stmt]) -> None:
         self.out.append(" body=[")
-        doc = text_in(statements[0].value) if isinstance(statements[0], ast.Expr) else None
-        if doc is not None:
-            self.out.append(f"(Doc {scalar(clean_docstring(doc))}),")
-            statements = statements[1:]
         for statement in statements:
             self.visit(statement)
             self.out.append(",")
         self.out.append("]")
+
+    def expression(self, node: ast.Expr) -> None:
+        """Write an expression that is a statement; a text there is a docstring, or as good as a comment."""
+        text = text_in(node.value)
+        if text is None:
+            self.plain(node)
+        else:
+            self.out.append(f"(Doc {scalar(clean_docstring(text))})")
 
     def delete(self, node: ast.Delete) -> None:
         targets: list[ast.expr] = []
@@ -391,6 +397,7 @@ _Writer.handlers = {
     ast.Constant: _Writer.constant,
     ast.JoinedStr: _Writer.fstring,
     ast.FormattedValue: _Writer.formatted,
+    ast.Expr: _Writer.expression,
     ast.Delete: _Writer.delete,
     ast.AnnAssign: _Writer.annotated,
     ast.FunctionDef: _Writer.definition,
