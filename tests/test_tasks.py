@@ -917,3 +917,14 @@ def test_marks_say_how_an_argument_is_taken():
     state = Completed(data=1)
     assert keep(quote(state)) is state
     assert isinstance(keep(allow_failure(Failed(data=ValueError("e")))), ValueError)
+
+
+def test_a_hit_that_another_task_wrote_is_announced_once_with_the_remedy(caplog):
+    add = task(name="add", cache_policy=INPUTS)(lambda x, y: x + y)
+    multiply = task(name="multiply", cache_policy=INPUTS)(lambda x, y: x * y)
+    assert (add(3, 4), add(3, 4), multiply(3, 4), multiply(3, 4)) == (7, 7, 7, 7)
+    told = [r.getMessage() for r in caplog.records if "was served" in r.getMessage()]
+    assert len(told) == 1
+    assert "multiply" in told[0]
+    assert "add" in told[0]
+    assert "TASK_SOURCE" in told[0]

@@ -22,6 +22,7 @@ from flowstone.engine.task_run import TaskCall, run_task
 from flowstone.fingerprints import Fingerprint, code_fingerprint, source_fingerprint
 from flowstone.futures import FlowstoneFuture, FlowstoneFutureList
 from flowstone.options import Checks, run_name_of
+from flowstone.records import author_of
 from flowstone.runs import TaskRun
 from flowstone.states import State, StateType
 from flowstone.task_runners.ambient import prevailing_runner
@@ -97,6 +98,7 @@ class Task(TaskSignatures[P, R]):
         self.description = description if description is not None else (self.__doc__ or None)
         self.version = version
         self.tags = checks.tags(tags)
+        self.author = author_of(self.name, self.fn_module)
         self.task_key = f"{self._fn_qualname}-{_code_sum(self.fn)}"
         self._bound_to: Any = NotSet
         self._binder: Binder | None = None

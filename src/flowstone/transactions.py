@@ -20,7 +20,7 @@ from flowstone.effects import Blocking, adrive, drive
 from flowstone.exceptions import MissingResult
 from flowstone.filesystems.base import check_key
 from flowstone.latch import Latch
-from flowstone.locking.base import holder_path
+from flowstone.locking.holders import holder_path
 from flowstone.modes import CommitMode, IsolationLevel, TransactionState
 from flowstone.records import RecordInfo
 from flowstone.results import Hit, ResultRecord, ResultStore, StagedRecord, get_result_store

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowstone._types import NotSet
-from flowstone.cache_policies import DEFAULT, NONE, CachePolicy
+from flowstone.cache_policies import DEFAULT, NONE, CachePolicy, FlowParameters, Inputs
 from flowstone.context import FlowRunContext, TaskRunContext
 from flowstone.results import ResultStore, default_store
 from flowstone.warn import warn_once
@@ -17,10 +17,26 @@ if TYPE_CHECKING:
     from flowstone.settings import Settings
 
 
-class CallOptions:
-    """The options of one call with nothing left open. `policy` is None where nothing is to be cached."""
+_NAMELESS = (Inputs, FlowParameters)
 
-    __slots__ = ("asked_by", "log_prints", "persist", "policy", "refresh", "retries", "retry_delays", "store")
+
+class CallOptions:
+    """The options of one call with nothing left open.
+
+    `policy` is None where nothing is to be cached; `shares_keys` says that its keys do not tell one task from another.
+    """
+
+    __slots__ = (
+        "asked_by",
+        "log_prints",
+        "persist",
+        "policy",
+        "refresh",
+        "retries",
+        "retry_delays",
+        "shares_keys",
+        "store",
+    )
 
     def __init__(
         self,
@@ -36,6 +52,7 @@ class CallOptions:
     ) -> None:
         self.asked_by = asked_by
         self.policy = policy
+        self.shares_keys = policy is not None and all(isinstance(one, _NAMELESS) for one in policy.ingredients)
         self.persist = persist
         self.store = store
         self.refresh = refresh

@@ -22,7 +22,8 @@ def keep_result(call: TaskCall, node: Transaction, value: Any, items: int | None
     store = node.store
     assert store is not None
     try:
-        node.keep(store.stage(_info(call, items), value, hold=node.parent is not None))
+        hold = node.parent is not None or bool(node.on_commit_hooks)  # others may touch the value before it is written
+        node.keep(store.stage(_info(call, items), value, hold=hold))
     except SerializationError as error:
         if _belongs_to_users_transaction(node):
             node.trouble = error

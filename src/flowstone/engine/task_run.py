@@ -202,11 +202,24 @@ async def look_in_store(call: TaskCall) -> Hit | None:
     found = await Blocking(lambda: store.lookup(key, now, max_age), inline=store.memory_speed)
     call.lookup = found
     if isinstance(found, Hit):
+        if call.options.shares_keys and not found.was_written_by(call.task.author):
+            _announce_sharing(call, found)
         call.value = found.value
         return found
     if found.reason is MissReason.UNREADABLE:
         warn_once(("unreadable", store.identity), f"The cache cannot be read, so tasks run: {found.detail}")
     return None
+
+
+def _announce_sharing(call: TaskCall, hit: Hit) -> None:
+    """Say once that a task is served what another one computed: its key says nothing of which task it is."""
+    mine = f"{call.task.fn_module}.{call.task.name}"
+    other = f"{hit.info.task_module}.{hit.info.task_name}"
+    warn_once(
+        ("shared", mine, other),
+        f"Task {mine!r} was served a result that task {other!r} computed: under the policy {call.options.policy!r} "
+        "equal inputs share one record whatever the task. If they must not, add TASK_SOURCE to the policy.",
+    )
 
 
 async def finish_from_cache(call: TaskCall, hit: Hit | StagedRecord) -> None:

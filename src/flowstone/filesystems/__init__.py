@@ -14,6 +14,7 @@ from flowstone.filesystems.memory import MemoryFileSystem
 from flowstone.filesystems.null import NullFileSystem
 
 if TYPE_CHECKING:
+    from flowstone.filesystems.objects import ObjectStorage
     from flowstone.filesystems.remote import RemoteFileSystem
     from flowstone.filesystems.tiered import TieredFileSystem
 
@@ -21,6 +22,7 @@ __all__ = [
     "LocalFileSystem",
     "MemoryFileSystem",
     "NullFileSystem",
+    "ObjectStorage",
     "RemoteFileSystem",
     "Storage",
     "SweepReport",
@@ -29,7 +31,11 @@ __all__ = [
     "sweep",
 ]
 
-_LATER = {"RemoteFileSystem": "flowstone.filesystems.remote", "TieredFileSystem": "flowstone.filesystems.tiered"}
+_LATER = {
+    "ObjectStorage": "flowstone.filesystems.objects",
+    "RemoteFileSystem": "flowstone.filesystems.remote",
+    "TieredFileSystem": "flowstone.filesystems.tiered",
+}
 _OBJECT_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 

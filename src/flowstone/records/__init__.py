@@ -16,11 +16,12 @@ from flowstone.records.container import (
     Buffer,
     Head,
 )
-from flowstone.records.info import MissReason, RecordInfo
+from flowstone.records.info import MissReason, RecordInfo, author_of
 from flowstone.records.opening import bytes_to_open, damaged, open_head, open_payload
 from flowstone.records.sealing import Sealed, seal
 
 __all__ = [
+    "author_of",
     "ALIGNMENT",
     "FORMAT",
     "JOINT_SIZE",

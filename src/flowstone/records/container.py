@@ -119,6 +119,10 @@ class Head:
             self._info = read_info(self._data[self._text_at : self._table_at], self._known())
         return self._info
 
+    def was_written_by(self, author: bytes) -> bool:
+        """Say whether the task that `author_of` names wrote this record, without reading the header as a whole."""
+        return self._data.startswith(author, self._text_at)
+
     def _known(self) -> dict[str, object]:
         return {
             "key": self.key,

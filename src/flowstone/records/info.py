@@ -76,6 +76,11 @@ def info_json(info: RecordInfo, serializer_version: int) -> str:
     )
 
 
+def author_of(task_name: str, task_module: str) -> bytes:
+    """Return how the header of a record begins that this task wrote."""
+    return f'{{"task_name":{_quoted(task_name)},"task_module":{_quoted(task_module)},'.encode("ascii")
+
+
 def read_info(text: bytes, known: dict[str, Any]) -> RecordInfo:
     """Return the info of an authenticated head: the fields of its JSON, and those `known` from its fixed part.
 

@@ -41,6 +41,10 @@ class Hit:
     def info(self) -> RecordInfo:
         return self._head.info
 
+    def was_written_by(self, author: bytes) -> bool:
+        """Say whether the task that `records.author_of` names wrote this record; costs a comparison of bytes."""
+        return self._head.was_written_by(author)
+
     def load(self, *, mmap: bool = False) -> object:
         """Read the value from the store, anew for each call; with `mmap` its arrays are read-only views of the file.
 
