@@ -115,28 +115,23 @@ async def end(node: Transaction, error: BaseException | None) -> None:
     An interrupt on the way undoes the block too.
     """
     try:
-        await _end(node, error)
+        if node.pending:
+            await _await_children(node)
+        if error is not None:
+            await undo_after(node, error)
+        elif node.state is TransactionState.ROLLED_BACK:
+            await rollback(node)
+        elif node.commit_mode is CommitMode.EAGER:
+            await commit(node)
+        elif node.parent is not None:
+            await _hand_over(node, node.parent)
+        elif node.commit_mode is CommitMode.LAZY:
+            await commit(node)
+        else:
+            await rollback(node)
     except BaseException as interruption:
-        if interruption is not error:
-            await _undo_after(node, interruption)
+        await undo_after(node, interruption)
         raise
-
-
-async def _end(node: Transaction, error: BaseException | None) -> None:
-    if node.pending:
-        await _await_children(node)
-    if error is not None:
-        await _undo_after(node, error)
-    elif node.state is TransactionState.ROLLED_BACK:
-        await rollback(node)
-    elif node.commit_mode is CommitMode.EAGER:
-        await commit(node)
-    elif node.parent is not None:
-        await _hand_over(node, node.parent)
-    elif node.commit_mode is CommitMode.LAZY:
-        await commit(node)
-    else:
-        await rollback(node)
 
 
 async def _hand_over(node: Transaction, parent: Transaction) -> None:
@@ -161,7 +156,8 @@ async def end_run(node: Transaction, task_name: str) -> None:
         )
 
 
-async def _undo_after(node: Transaction, error: BaseException) -> None:
+async def undo_after(node: Transaction, error: BaseException) -> None:
+    """Undo the tree because of `error`, unless its outcome is final already; lets the locks go in any case."""
     try:
         await rollback(node)
     except RollBackError as failure:
@@ -241,7 +237,7 @@ async def _publish(node: Transaction, members: Sequence[Transaction]) -> Excepti
     for member in members:
         if (staged := member.staged) is not None and member.store is not None:
             stores.setdefault(member.store.identity, (member.store, {}))[1][staged.key] = staged  # the last one stands
-    begun: list[tuple[ResultStore, Sequence[StagedRecord]]] = []
+    begun: list[tuple[ResultStore, list[StagedRecord]]] = []
     try:
         if node.locks:
             await _check_locks(node)
@@ -283,13 +279,8 @@ async def _fail_to_commit(node: Transaction, problem: Exception) -> None:
         f"{type(problem).__name__}: {problem}"
     )
     failure.__cause__ = problem
-    await _undo_after(node, failure)
+    await undo_after(node, failure)
     raise failure
-
-
-async def abort(node: Transaction, error: BaseException) -> None:
-    """Undo the tree because of `error`, unless its outcome is final already; lets the locks go in any case."""
-    await _undo_after(node, error)
 
 
 async def rollback(node: Transaction) -> bool:

@@ -293,7 +293,7 @@ async def _run_in_transaction(call: TaskCall) -> None:
 
 async def break_off(call: TaskCall, node: Transaction, error: BaseException) -> None:
     """The engine was interrupted between two steps: undo the run and let it end in the state that this means."""
-    await commits.abort(node, error)
+    await commits.undo_after(node, error)
     if not call.run.state.is_final():
         await conclude(call, call.run.enter(failure_of(error, call)))
 
