@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from flowstone.clock import current_clock
 from flowstone.exceptions import ConfigurationError
 from flowstone.filesystems.base import Storage, SweepReport
 from flowstone.filesystems.leftovers import PATIENCE_SECONDS
@@ -32,6 +33,7 @@ _KINDS: Final = {
     RecordState.NEWER: FaultKind.NEWER,
     RecordState.STRAY: FaultKind.STRAY,
 }
+_PAUSE_SECONDS: Final = 0.05
 _REMEDIES: Final = {
     Outcome.REMOVED: "removed",
     Outcome.GONE: "gone meanwhile",
@@ -200,21 +202,29 @@ class _Checkup:
             return find_flaw(verdict.head, snapshot, verdict.head.start)
 
     def _flaw_of_half(self, entry: RecordEntry) -> str:
-        """Compare a payload that is kept apart; it is replaced before its head, so what does not fit yet may soon."""
-        flaw = ""
-        for _ in range(2):
-            reader, found = self.shelf.payload_reader, self.shelf.look(entry.key)
-            if reader is None or found is None or found[0].head is None:
+        """Compare a payload that is kept apart with its head.
+
+        A writer replaces the payload first and then the head; in between they do not fit. So what does not fit is
+        looked at again, after a pause, until nobody has replaced anything since the last look.
+        """
+        shelf = self.shelf
+        before: tuple[object, ...] = ()
+        while True:
+            found = shelf.look(entry.key)
+            if found is None or found[0].head is None or shelf.payloads is None or shelf.payload_reader is None:
                 return ""
-            snapshot = reader.open(entry.key)
+            now = (found[0].head.tag, shelf.payloads.stamp(entry.key))
+            snapshot = shelf.payload_reader.open(entry.key)
             if snapshot is None:
-                return "its payload is missing"
-            with snapshot:
-                self.verified += snapshot.size
-                flaw = find_flaw(found[0].head, snapshot, 0)
-            if not flaw:
-                break
-        return flaw
+                flaw = "its payload is missing"
+            else:
+                with snapshot:
+                    flaw = find_flaw(found[0].head, snapshot, 0)
+                    self.verified += snapshot.size
+            if not flaw or now == before:
+                return flaw
+            before = now
+            current_clock().sleep(_PAUSE_SECONDS)
 
     # --- what is between them
 

@@ -103,9 +103,13 @@ def find_flaw(head: Head, payload: Snapshot, offset: int) -> str:
 
 
 def _laid_out(head: Head) -> int:
-    """Return the size of the payload that the sizes of its parts make."""
+    """Return the size of the payload that the sizes of its parts make; -1 if their table is not there."""
     position: int = head.main_size
-    for size in head.buffer_sizes:
+    try:
+        sizes = head.buffer_sizes
+    except struct.error:
+        return -1
+    for size in sizes:
         position += -position % ALIGNMENT + size
     return position
 

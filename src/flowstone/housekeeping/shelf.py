@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from flowstone.clock import current_clock
 from flowstone.exceptions import ConfigurationError, LockError
-from flowstone.filesystems.base import Entry, Storage
+from flowstone.filesystems.base import Entry, Storage, check_key
 from flowstone.filesystems.local import LocalFileSystem
 from flowstone.housekeeping.entry import OURS, RecordEntry, RecordState
 from flowstone.housekeeping.folder import Folder
@@ -47,6 +47,7 @@ class Shelf:
 
     def find(self, key: str) -> RecordEntry | None:
         """Return the record under `key`, or None; raises StoreError and KeyPathError."""
+        check_key(key)
         listed = self.reader.listed(key)
         return None if listed is None else self.entry(listed)
 
@@ -89,6 +90,12 @@ class Shelf:
             with snapshot:
                 beginning = snapshot.beginning()
             verdict = self.judge(key, beginning)
+        elif verdict.state is RecordState.HALF:
+            # A remover takes the head first, a writer writes it last: by now there is none, or one with its payload.
+            again = self.reader.begin(key)
+            if again is None:
+                return None
+            verdict, beginning = self.judge(key, again), again
         return verdict, beginning
 
     def judge(self, key: str, beginning: Beginning) -> Verdict:
