@@ -372,8 +372,9 @@ async def _to_the_end(work: Callable[[], T]) -> T:
 async def _within(seconds: float, work: Awaitable[T]) -> T:
     import asyncio
 
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             return await work
     except TimeoutError:
         if limit.expired():
