@@ -634,6 +634,10 @@ class TestAcrossProcesses:
         assert not elsewhere.is_lock_holder("k", "a")
         here.hand_over_lock("k", "a/b", "a")
         assert elsewhere.is_lock_holder("k", "a/c")
+        assert here.acquire_lock("k", "a/d/e")
+        here.hand_over_lock("k", "a/d/e", "a/d")
+        assert elsewhere.is_lock_holder("k", "a/c")
+        here.release_lock("k", "a/d")
         here.release_lock("k", "a")
         assert not elsewhere.is_lock_holder("k", "a/c")
 

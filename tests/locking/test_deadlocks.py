@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,15 @@ def test_a_hold_that_becomes_lasting_is_counted(hall: Hall) -> None:
     hall.space.release("2", "b")
     with pytest.raises(StopIteration):
         next(first)
+
+
+def test_a_guest_waits_for_its_host_too(world: Any, waiting: Any) -> None:
+    host, here = world.process(), world.process()
+    assert host.acquire_lock("1", "a")
+    assert here.acquire_lock("1", "a/b", 0)  # a guest
+    assert here.acquire_lock("2", "x")
+    other_guest = waiting(here, "2", "a/c")
+    with pytest.raises(DeadlockError, match="'a'"):
+        here.acquire_lock("1", "x")  # a/b might go, but a stays until a/c is done
+    here.release_lock("2", "x")
+    assert other_guest.result()

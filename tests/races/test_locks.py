@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import shutil
@@ -136,6 +137,29 @@ class TestWaking:
         assert not space.is_locked("k")
         assert space.table.entries == {}
 
+    def test_an_heir_that_releases_at_once_does_not_put_out_those_it_let_in(self) -> None:
+        space = LockSpace(None, WaitGraph())
+        assert resume(space.acquiring("k", "a/b", None, None)) is True
+        waiter = space.acquiring("k", "a/c", None, None)
+        assert resume(waiter) is None
+        space.hand_over("k", "a/b", "a")
+        space.release("k", "a")
+        assert resume(space.acquiring("k", "x", 0, None)) is False
+        assert resume(waiter) is True
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_a_parent_that_comes_in_takes_its_waiting_children_along_at_once(self, alone: bool, world: Any) -> None:
+        space = LockSpace(None, WaitGraph()) if alone else world.process().space
+        assert resume(space.acquiring("k", "x", None, None)) is True
+        parent, child = (space.acquiring("k", name, None, None) for name in ("a", "a/b"))
+        assert resume(parent) is None
+        assert resume(child) is None
+        space.release("k", "x")
+        assert resume(parent) is True
+        space.release("k", "a")
+        assert space.is_locked("k")
+        assert resume(child) is True
+
 
 class TestCircles:
     def test_two_who_close_a_circle_at_once_are_not_both_let_wait(
@@ -172,7 +196,9 @@ class TestCircles:
         next(busy_child)
         space.release("1", "a")
         assert resume(next_owner) is True  # c has 1; c/y waits for b, whose b/x waits for 1
-        pause.signal.wait(5)
+        began = time.monotonic()
+        pause.signal.wait(30)
+        assert time.monotonic() - began < 15  # it was woken to see for itself
         with pytest.raises(DeadlockError):
             next(behind)
         space.release("2", "b")
@@ -260,6 +286,19 @@ class TestGarbage:
         memory_manager.release_lock("k", "a")
         assert behind.result()
         memory_manager.release_lock("k", "c")
+
+    def test_a_coroutine_that_is_never_resumed_is_not_let_in_with_its_family(
+        self, memory_manager: MemoryLockManager
+    ) -> None:
+        assert memory_manager.acquire_lock("k", "a/b")
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(memory_manager.aacquire_lock("k", "a/c"))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        memory_manager.hand_over_lock("k", "a/b", "a")
+        memory_manager.release_lock("k", "a")
+        assert not memory_manager.is_locked("k")
 
     def test_a_coroutine_that_is_never_resumed_leaves_the_line(
         self, waiting: Waiting, memory_manager: MemoryLockManager
@@ -379,6 +418,27 @@ class TestLeaving:
             here.release_lock("k", "a")
         assert behind.result()
         here.release_lock("k", "b")
+
+    @pytest.mark.parametrize("method", ["_vacate", "_call_next", "start_clearing"])
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_an_interrupted_release_is_finished_by_whoever_comes_next(
+        self, method: str, alone: bool, world: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        space = LockSpace(None, WaitGraph()) if alone else world.process().space
+        for finish in (lambda: space.discard("k", "a"), lambda: resume(space.acquiring("k", "b", 0, None))):
+            assert resume(space.acquiring("k", "a", None, None)) is True
+
+            def interrupted(*_: object) -> None:
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch:
+                patch.setattr(LockTable, method, interrupted)
+                with contextlib.suppress(KeyboardInterrupt):
+                    space.release("k", "a")
+            finish()
+            space.discard("k", "b")
+            assert space.table.entries == {}
+            assert world.owners == {}
 
 
 class TestVanishingFiles:

@@ -128,10 +128,10 @@ class LockSpace:
     def clear(self, entry: Entry) -> bool:
         """Give the backing of an entry without holds back, if it has one; False if it had been lost."""
         backing = self.table.start_clearing(entry)
-        if backing is None or self.outside is None:
+        if backing is None:
             return True
         try:
-            return self.outside.drop(entry.key, backing)
+            return self.outside is None or self.outside.drop(entry.key, backing)
         finally:
             self.table.cleared(entry)
 

@@ -149,13 +149,17 @@ class LockTable:
             return entry if entry.backing is not None and not entry.holds else None
 
     def discard(self, key: str, holder: str) -> Entry | None:
-        """Give back all that `holder` has of `key`, if anything; returns what `release` does."""
+        """Give back all that `holder` has of `key`, if anything; returns what `release` does.
+
+        A release that was interrupted halfway is finished by this.
+        """
         with self.graph.mutex:
             entry = self.entries.get(key)
-            hold = entry.holds.get(holder) if entry else None
-            if entry is None or hold is None:
+            if entry is None:
                 return None
-            self._count_down(entry, holder, hold.count)
+            if holder in entry.holds:
+                self._count_down(entry, holder, entry.holds[holder].count)
+            self._call_next(entry)
             return entry if entry.backing is not None and not entry.holds else None
 
     def start_clearing(self, entry: Entry) -> Backing | None:
