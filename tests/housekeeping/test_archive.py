@@ -357,6 +357,17 @@ def test_an_older_or_damaged_record_is_replaced(house: House, other: House, arch
     assert house.value("older") == house.value("broken") == "new"
 
 
+def test_a_record_damaged_deep_inside_is_replaced_by_its_sound_twin(house: House, archive: Path) -> None:
+    house.write("k", LARGE)
+    export(house, archive)
+    data = bytearray(house.payloads.get("k").data)
+    data[-1] ^= 1
+    house.payloads.put("k", [data])
+
+    assert fates(import_(house, archive)) == {"k": Fate.IMPORTED}
+    assert house.value() == LARGE
+
+
 def test_what_cannot_be_judged_is_not_overwritten_unless_told(house: House, other: House, archive: Path) -> None:
     other.write("k", "new")
     export(other, archive)

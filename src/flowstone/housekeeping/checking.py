@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from flowstone.clock import current_clock
 from flowstone.exceptions import ConfigurationError
 from flowstone.filesystems.base import Storage, SweepReport
 from flowstone.filesystems.leftovers import PATIENCE_SECONDS
@@ -15,12 +14,13 @@ from flowstone.filesystems.local import LocalFileSystem
 from flowstone.housekeeping.entry import RecordEntry, RecordState
 from flowstone.housekeeping.faults import CheckReport, Fault, FaultKind
 from flowstone.housekeeping.folder import Folder
-from flowstone.housekeeping.judging import find_flaw, is_record
+from flowstone.housekeeping.judging import is_record
 from flowstone.housekeeping.keyfile import find_fault_of_key_file
 from flowstone.housekeeping.listing import entries_of
 from flowstone.housekeeping.removal import Because, Outcome, Victim, remove_one
 from flowstone.housekeeping.selection import EVERYTHING, Where
 from flowstone.housekeeping.shelf import Shelf
+from flowstone.housekeeping.verifying import verify
 
 if TYPE_CHECKING:
     from flowstone.results import ResultStore
@@ -33,7 +33,6 @@ _KINDS: Final = {
     RecordState.NEWER: FaultKind.NEWER,
     RecordState.STRAY: FaultKind.STRAY,
 }
-_PAUSE_SECONDS: Final = 0.05
 _REMEDIES: Final = {
     Outcome.REMOVED: "removed",
     Outcome.GONE: "gone meanwhile",
@@ -170,11 +169,10 @@ class _Checkup:
 
     def _check_entry(self, entry: RecordEntry, deep: bool) -> None:
         kind, detail = _KINDS.get(entry.state), entry.detail
-        if kind is None and entry.head is not None and entry.head.joint:
-            self.verified += entry.size  # the tag of a small record covers its payload
-        elif kind is None and deep:
+        if kind is None and deep:
             try:
-                detail = self._flaw_of_half(entry) if _is_split(entry) else self._flaw(entry)
+                detail, read = verify(self.shelf, entry)
+                self.verified += read
                 kind = FaultKind.DAMAGED if detail else None
             except OSError as error:
                 kind, detail = FaultKind.UNREADABLE, str(error)
@@ -188,43 +186,6 @@ class _Checkup:
             remedy = _REMEDIES.get(removal.outcome, "")
             detail = f"{detail}; {removal.detail}" if removal.detail else detail
         self._note(kind, entry.key, detail, entry.size, remedy)
-
-    def _flaw(self, entry: RecordEntry) -> str:
-        """Compare the payload with its head, in one version; the record may have been replaced or removed by now."""
-        snapshot = self.shelf.reader.open(entry.key)
-        if snapshot is None:
-            return ""
-        with snapshot:
-            verdict = self.shelf.judge(entry.key, snapshot.beginning())
-            if verdict.head is None:
-                return verdict.detail if verdict.state is RecordState.DAMAGED else ""
-            self.verified += snapshot.size
-            return find_flaw(verdict.head, snapshot, verdict.head.start)
-
-    def _flaw_of_half(self, entry: RecordEntry) -> str:
-        """Compare a payload that is kept apart with its head.
-
-        A writer replaces the payload first and then the head; in between they do not fit. So what does not fit is
-        looked at again, after a pause, until nobody has replaced anything since the last look.
-        """
-        shelf = self.shelf
-        before: tuple[object, ...] = ()
-        while True:
-            found = shelf.look(entry.key)
-            if found is None or found[0].head is None or shelf.payloads is None or shelf.payload_reader is None:
-                return ""
-            now = (found[0].head.tag, shelf.payloads.stamp(entry.key))
-            snapshot = shelf.payload_reader.open(entry.key)
-            if snapshot is None:
-                flaw = "its payload is missing"
-            else:
-                with snapshot:
-                    flaw = find_flaw(found[0].head, snapshot, 0)
-                    self.verified += snapshot.size
-            if not flaw or now == before:
-                return flaw
-            before = now
-            current_clock().sleep(_PAUSE_SECONDS)
 
     # --- what is between them
 
@@ -256,7 +217,3 @@ class _Checkup:
             if not mine or self.shelf.heads.stamp(key) is not None:
                 return ""
             return "removed" if payloads.delete(key) else "gone meanwhile"
-
-
-def _is_split(entry: RecordEntry) -> bool:
-    return entry.head is not None and entry.head.split

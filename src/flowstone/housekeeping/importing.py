@@ -15,6 +15,7 @@ from flowstone.housekeeping.archive import Archive, Packed
 from flowstone.housekeeping.customs import Inspector, Refused, Sound
 from flowstone.housekeeping.entry import RecordEntry, RecordState
 from flowstone.housekeeping.shelf import Shelf
+from flowstone.housekeeping.verifying import verify
 from flowstone.records import Head
 from flowstone.signing import SigningKey
 
@@ -165,15 +166,26 @@ class _Desk:
 
     def _compare(self, here: RecordEntry, sound: Sound) -> tuple[Fate | None, str]:
         """Say what keeps a record out that is under its key already, if anything does."""
+        if self._is_worthless(here):
+            return None, ""
         if here.ours and here.head is not None and _content(here.head) == _content(sound.head):
             return Fate.SAME, ""
-        if self.overwrite or here.state in _WORTHLESS:
+        if self.overwrite:
             return None, ""
         if not here.ours:
             return Fate.KEPT, f"what is here cannot be judged: {here.state.value}"
         if here.created > sound.head.created:
             return Fate.KEPT, ""
         return None, ""
+
+    def _is_worthless(self, here: RecordEntry) -> bool:
+        """Whether what is here is damaged, be it deep inside; what cannot be read may be whole."""
+        if not here.ours:
+            return here.state in _WORTHLESS
+        try:
+            return verify(self.shelf, here).flaw != ""
+        except OSError:
+            return False
 
     def _write(self, ready: _Ready) -> bool:
         """Write a record, unless somebody did since there was found to be room."""
