@@ -141,6 +141,7 @@ current_scope = _SCOPE.get
 enter_scope = _SCOPE.set
 leave_scope = _SCOPE.reset
 current_tags = _TAGS.get
+enter_tags = _TAGS.set
 
 
 def get_run_context() -> TaskRunContext | FlowRunContext:

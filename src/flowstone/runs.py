@@ -71,6 +71,20 @@ class Run:
         """Every state the run has been in, from Pending on."""
         return [self._first(), *self._entered]
 
+    def take_over(self, other: Run) -> None:
+        """Go on from where `other` is, the same run in another process."""
+        self._id, self._name, self.tags = other.id, other.name, other.tags
+        self.run_count, self.started, self.ended = other.run_count, other.started, other.ended
+        self._entered = list(other._entered)
+
+    def __getstate__(self) -> dict[str, Any]:
+        slots = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
+        return {**{name: getattr(self, name) for name in slots}, "_id": self.id, "_name": self.name, "_name_recipe": ""}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def _first(self) -> State[Any]:
         if self._pending is None:
             self._pending = Pending(timestamp=self.created)

@@ -349,8 +349,16 @@ class Task(TaskSignatures[P, R]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._bound_to is NotSet and _importable(self):
             return _import, (self.fn_module, self._fn_qualname)
+        return self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """Return how to make this task anew where its module cannot be imported, for pickle.
+
+        It is empty at first: its function, which has to be whole before the task is made of it, may speak of the task.
+        """
         fn: Any = self.fn if self._binding is None else self._binding(self.fn)
-        return _rebuild, (type(self), fn, {**self._given, **self._hooks()}, self._bound_to)
+        state = fn, {**self._given, **self._hooks()}, self._bound_to
+        return object.__new__, (type(self),), state, None, None, _fill
 
 
 _OPTIONS: Final = frozenset(
@@ -415,10 +423,10 @@ def _import(module: str, qualname: str) -> Any:
     return found
 
 
-def _rebuild(cls: type[Task[..., Any]], fn: Any, given: dict[str, Any], bound_to: Any) -> Task[..., Any]:
-    task = cls(fn, **given)
+def _fill(task: Task[..., Any], state: tuple[Any, dict[str, Any], Any]) -> None:
+    fn, given, bound_to = state
+    Task.__init__(task, fn, **given)
     task._bound_to = bound_to
-    return task
 
 
 def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:

@@ -58,7 +58,6 @@ class Transaction:
     __slots__ = (
         "_holder",
         "_scope_token",
-        "_stored",
         "children",
         "commit_mode",
         "explicit",
@@ -76,6 +75,7 @@ class Transaction:
         "staged",
         "state",
         "store",
+        "stored",
         "trouble",
         "value",
         "visible",
@@ -117,7 +117,7 @@ class Transaction:
         self.visible: dict[Place, Transaction] = {}
         self.locks: list[commits.HeldLock] = []
         self.pending: Latch | None = None
-        self._stored: dict[str, Any] = {}
+        self.stored: dict[str, Any] = {}
         self._holder: str | None = None
         self._scope_token: Token[Scope] | None = None
 
@@ -163,9 +163,9 @@ class Transaction:
     def set(self, name: str, value: Any) -> None:
         """Keep a copy of `value` under `name` for hooks and children."""
         try:
-            self._stored[name] = copy.deepcopy(value)
+            self.stored[name] = copy.deepcopy(value)
         except TypeError:
-            self._stored[name] = value  # `get` tells; a value that cannot be copied may still never be asked for
+            self.stored[name] = value  # `get` tells; a value that cannot be copied may still never be asked for
 
     def get(self, name: str, default: Any = NotSet) -> Any:
         """Return a copy of the value under `name`, here or in the nearest parent that has one.
@@ -174,8 +174,8 @@ class Transaction:
         """
         node: Transaction | None = self
         while node is not None:
-            if name in node._stored:
-                return copy.deepcopy(node._stored[name])
+            if name in node.stored:
+                return copy.deepcopy(node.stored[name])
             node = node.parent
         if default is NotSet:
             raise ValueError(f"Could not retrieve value for unknown key {name!r}: nothing was set under it.")

@@ -13,7 +13,7 @@ from flowstone.context import TaskRunContext, get_run_context
 from flowstone.exceptions import MappingLengthMismatch, MappingMissingIterable, ParameterBindError, UpstreamTaskError
 from flowstone.futures import as_completed, wait
 from flowstone.settings import temporary_settings
-from flowstone.task_runners import ThreadPoolTaskRunner
+from flowstone.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 
 @task
@@ -60,9 +60,15 @@ def count_up(n):
     yield from range(n)
 
 
-@pytest.fixture
-def runner():
-    return ThreadPoolTaskRunner(max_workers=3)
+RUNNERS = {
+    "threads": lambda: ThreadPoolTaskRunner(max_workers=3),
+    "processes": lambda: ProcessPoolTaskRunner(max_workers=2),
+}
+
+
+@pytest.fixture(params=RUNNERS)
+def runner(request):
+    return RUNNERS[request.param]()
 
 
 @pytest.fixture
@@ -232,8 +238,9 @@ def test_map_tells_what_it_cannot_map(entered):
 
 
 def test_wait_and_as_completed(entered):
-    quick, slow = add.submit(1), nap.submit(0.5)
+    quick = add.submit(1)
     quick.wait(30)
+    slow = nap.submit(0.5)
     done, not_done = wait([quick, slow], timeout=0.05)
     assert (done, not_done) == ({quick}, {slow})
     assert list(as_completed([slow, quick], timeout=30)) == [quick, slow]

@@ -124,6 +124,11 @@ class StagedRecord:
     def info(self) -> RecordInfo:
         return self.head.info
 
+    def parts(self) -> tuple[Sealed, bytes, list[bytes]]:
+        """Return what another process makes this record of: with its store and key, the arguments of the class."""
+        payload = [bytes(piece) for piece in self.sealed.payload]
+        return self.sealed._replace(payload=payload), bytes(self._main), [bytes(buffer) for buffer in self._buffers]
+
     @property
     def value(self) -> object:
         """A value of the caller's own, like that of a hit; made anew each time."""
