@@ -41,3 +41,7 @@ ci:
 # the documentation, checked and built into site/
 docs:
     python3 -m uv run --group docs mkdocs build --strict
+
+# write down the versions everything is tested with, without the addresses of a registry
+pin:
+    python3 -m uv export -q --format requirements-txt --no-hashes --no-emit-project --no-header --no-annotate --all-groups -o requirements.txt
