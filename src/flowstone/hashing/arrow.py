@@ -91,7 +91,7 @@ class _Stream:
         elif types.is_large_string(kind) or types.is_large_binary(kind):
             self.write_text(array, "q")
         elif _is_view(kind):
-            self.write_text(array.cast(pa.large_binary()), "q")
+            self.write_text(_contiguous(array), "q")
         elif types.is_struct(kind):
             for stream, part in zip(self.below, array.flatten()):
                 stream.add(part)
@@ -128,6 +128,15 @@ def _raw(array: Any, width: int) -> memoryview:
     if data is None:
         return memoryview(b"")
     return memoryview(data)[array.offset * width : (array.offset + len(array)) * width]
+
+
+def _contiguous(array: Any) -> Any:
+    """Strings whose bytes lie anywhere, laid side by side."""
+    kind = pa.large_string() if "string" in str(array.type) else pa.large_binary()
+    try:
+        return array.cast(kind)
+    except pa.ArrowNotImplementedError:  # before pyarrow 17
+        return pa.array(array.to_pylist(), kind)
 
 
 def _is_view(kind: Any) -> bool:

@@ -30,7 +30,7 @@ class _Hooks:
 
 _bodies: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
 
-_bodies_under_way: ContextVar[frozenset[type]] = ContextVar("bodies_under_way", default=frozenset())
+_in_a_body: ContextVar[bool] = ContextVar("in_a_body", default=False)
 
 
 def register_functions(encoder: FunctionEncoder | None) -> None:
@@ -144,20 +144,18 @@ _ON_HEAP = 1 << 9  # types made at run time; others are part of an interpreter o
 def _body_digest(kind: type) -> bytes:
     if _Hooks.classes is not None:
         return _Hooks.classes(kind)
+    if _in_a_body.get():
+        return b""  # classes may refer to each other, so inside of a body others count by their names
     known = _bodies.get(kind)
-    if known is not None:
-        return known
-    under_way = _bodies_under_way.get()
-    if kind in under_way:
-        return b"further up"
-    mark = _bodies_under_way.set(under_way | {kind})
-    try:
-        digest = buffer_digest(token((kind.__bases__, _body(kind))))
-    finally:
-        _bodies_under_way.reset(mark)
-    if not under_way:  # inside another class's body this one may say "further up", which only holds there
-        _bodies[kind] = digest
-    return digest
+    if known is None:
+        mark = _in_a_body.set(True)
+        try:
+            known = _bodies[kind] = buffer_digest(
+                token([_body(base) for base in kind.__mro__ if not is_importable(base)])
+            )
+        finally:
+            _in_a_body.reset(mark)
+    return known
 
 
 def is_importable(kind: type) -> bool:

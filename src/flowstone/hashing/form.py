@@ -152,4 +152,10 @@ class Refused(Exception):
         self.segments: list[str] = []  # innermost first
 
     def path(self, root: str) -> str:
-        return root + "".join(reversed(self.segments))
+        segments = self.segments[::-1]
+        if len(segments) > 2 * _SHOWN:
+            segments[_SHOWN:-_SHOWN] = ["..."]
+        return root + "".join(segments)
+
+
+_SHOWN = 20  # steps of a very long path at each end

@@ -16,7 +16,7 @@ from flowstone.hashing.arrays import plain_array
 from flowstone.hashing.form import Items, Node, State, buffer_hasher
 from flowstone.hashing.registry import register_type
 
-_PIECE = 1 << 19  # rows of a RangeIndex made at a time
+_PIECE = 1 << 16  # rows of a RangeIndex made at a time
 
 
 def _frame(value: Any) -> Node:
@@ -35,7 +35,7 @@ def _column(value: Any, place: int) -> Any:
 def _array_of(value: Any) -> Any:
     """The array under a Series or Index: a bare numpy array where there is one."""
     array = value.array
-    return array.to_numpy() if isinstance(array, pd.arrays.NumpyExtensionArray) else array
+    return array.to_numpy() if type(array) is pd.arrays.NumpyExtensionArray else array
 
 
 def _series(value: Any) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copyreg
 from collections import OrderedDict
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -85,6 +86,9 @@ def _is_plain(kind: Any) -> bool:
     ):
         return False
     return all(_is_python_class(base) for base in kind.__mro__[:-1])
+
+
+_WRITTEN_FOR = ("dataclasses", "attr._make")
 
 
 def _is_python_class(base: type) -> bool:
@@ -182,7 +186,11 @@ def _way_back(kind: type, rebuild: Any, arguments: tuple[Any, ...]) -> tuple[str
         return "called", arguments
     if isinstance(rebuild, type):
         return "called other", (rebuild, *arguments)
-    return "rebuilt", (f"{rebuild.__module__}:{rebuild.__qualname__}", *arguments)
+    owner, name = getattr(rebuild, "__self__", None), getattr(rebuild, "__qualname__", "<")
+    if "<" in name or not isinstance(owner, (type, ModuleType, type(None))):
+        return "rebuilt by", (rebuild, *arguments)
+    place = f"{getattr(rebuild, '__module__', None)}:{name}"
+    return "rebuilt", (place, owner if isinstance(owner, type) else None, *arguments)
 
 
 _MAKERS: dict[Any, str] = {

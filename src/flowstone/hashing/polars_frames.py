@@ -51,10 +51,10 @@ def _told(series: Any) -> object:
         return _values(series.explode())
     if dtype == pl.Struct:
         return [(field.name, _values(series.struct.field(field.name))) for field in dtype.fields]
-    if dtype == pl.Object:
-        return series.to_list()
     if series.to_physical().dtype in _WIDE:
         return _wide_numbers(series.to_physical())
+    if dtype == pl.Object or dtype == pl.Decimal:
+        return series.to_list()
     if dtype.is_numeric() or dtype.is_temporal():
         return _numbers(series.to_physical())
     raise Refused(type(series), f"polars dtype {dtype!r} has no form that stays the same; cast it first")
