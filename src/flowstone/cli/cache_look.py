@@ -62,9 +62,8 @@ def ls(store: ResultStore, where: Where, sort: str, reverse: bool, limit: int | 
     if len(shown) < counted.records:
         click.echo(f"{views.many(counted.records - len(shown), 'record')} more; --limit 0 shows all.", err=True)
     if counted.strays:
-        click.echo(
-            f"{views.many(counted.strays, 'file')} that are no records; --state 'no record' lists them.", err=True
-        )
+        strays = views.many(counted.strays, "file")
+        click.echo(f"Not shown: {strays} that never held a record; --state 'no record' lists them.", err=True)
 
 
 @click.command()
