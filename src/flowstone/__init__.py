@@ -49,8 +49,23 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = frozenset(
-    "cache_policies context exceptions filesystems futures hashing logging results runtime serializers settings states "
-    "task_runners testing transactions".split()
+    {
+        "cache_policies",
+        "context",
+        "exceptions",
+        "filesystems",
+        "futures",
+        "hashing",
+        "logging",
+        "results",
+        "runtime",
+        "serializers",
+        "settings",
+        "states",
+        "task_runners",
+        "testing",
+        "transactions",
+    }
 )
 
 
