@@ -17,6 +17,8 @@ import pytest
 from flowstone.filesystems import LocalFileSystem, files, groups, leftovers, local, marker, paths
 from flowstone.filesystems.base import WriteMode
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 ROUNDS = int(os.environ.get("FLOWSTONE_TEST_ROUNDS", "1"))
 
 MODULES = (files, groups, leftovers, local, marker, paths)

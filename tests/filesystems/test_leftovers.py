@@ -14,7 +14,10 @@ import pytest
 from flowstone.filesystems import leftovers
 from flowstone.filesystems.leftovers import is_dead, remove_tree, sweep_folder, temp_name
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 def name_in_child() -> tuple[int, str]:

@@ -21,6 +21,8 @@ from flowstone.filesystems import LocalFileSystem, leftovers, paths, resolve_sto
 from flowstone.filesystems.base import Storage, SweepReport, WriteMode
 from flowstone.locking.filesystem import FileSystemLockManager
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 ChangeOs = Callable[..., None]
 AsNobody = Callable[[Callable[[], None]], None]
 
@@ -224,6 +226,26 @@ def test_a_link_in_the_place_of_our_own_folders_is_refused(store: Path, tmp_path
     with pytest.raises(StoreError, match="link"):
         LocalFileSystem(store).put("k", [b"x"])
     assert not any(path.is_file() for path in outside.rglob("*"))
+
+
+def test_a_link_in_the_place_of_a_group_is_neither_read_nor_moved(storage: LocalFileSystem, store: Path) -> None:
+    outside = store.parent / "outside"
+    (outside / "f").mkdir(parents=True)
+    (outside / "a").write_bytes(b"secret")
+    storage.put("a", [b"x"])
+    (store / ".flowstone" / "group").symlink_to(outside)
+    for act in (
+        lambda: storage.get("a"),
+        lambda: storage.stamp("a"),
+        lambda: storage.put("b", [b"y"]),
+        lambda: storage.publish([("b", [b"y"]), ("c", [b"y"])]),
+        lambda: storage.delete("a"),
+        lambda: storage.sweep(),
+        lambda: list(storage.scan()),
+    ):
+        with pytest.raises(StoreError):
+            act()
+    assert {path.name for path in outside.iterdir()} == {"a", "f"}
 
 
 def test_keys_work_where_the_system_cannot_open_relative_to_a_folder(
@@ -515,6 +537,16 @@ def test_a_full_disk_is_a_store_error_and_nothing_changed(small_disk: Path) -> N
     assert content(storage, "a") == big[0]
 
 
+def test_a_store_that_cannot_be_made_leaves_nothing(store: Path, change_os: ChangeOs) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    change_os(write=write)
+    with pytest.raises(StoreError, match="prune"):
+        LocalFileSystem(store).put("k", [b"x"])
+    assert not [path for path in store.rglob("*") if path.is_file()]
+
+
 def test_a_file_size_limit_is_a_store_error_and_nothing_changed(storage: LocalFileSystem, store: Path) -> None:
     storage.put("a", [b"old"])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -680,6 +712,17 @@ def test_a_system_that_writes_and_reads_in_pieces_loses_nothing(storage: LocalFi
     storage.put("k", [data[:50], b"", data[50:51], data[51:]])
     assert content(storage, "k") == data
     assert storage.head("k", 99) == data[:99]
+
+
+def test_more_than_the_system_takes_in_one_call_is_written_in_several(
+    storage: LocalFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowstone.filesystems import files
+
+    monkeypatch.setattr(files, "_MOST_BYTES", 10)
+    data = bytes(range(100))
+    storage.put("k", [data[:3], data[3:60], data[60:]])
+    assert content(storage, "k") == data
 
 
 def test_a_system_without_mapping_reads_instead(storage: LocalFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from flowstone.filesystems import MemoryFileSystem
 from flowstone.filesystems.base import Storage, WriteMode
 from flowstone.locking.memory import MemoryLockManager
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 def keys(storage: Storage) -> set[str]:
     return {entry.key for entry in storage.scan()}

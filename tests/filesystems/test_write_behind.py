@@ -17,6 +17,8 @@ from flowstone.filesystems import LocalFileSystem, MemoryFileSystem
 from flowstone.filesystems.base import Blob, Buffer, Entry, Stamp, Storage, WriteMode
 from flowstone.filesystems.write_behind import WriteBehind
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 MEGABYTE = 1 << 20
 
 

@@ -28,7 +28,8 @@ _READ = os.O_RDONLY | _CLOSE_ON_EXEC | _BINARY | NO_FOLLOW | getattr(os, "O_NONB
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOSE_ON_EXEC | _BINARY
 _KIND = 0o170000
 _REGULAR = stat.S_IFREG
-_MOST_PARTS = 1000  # of one writev; the system's limit is 1024
+_MOST_PARTS = 1000  # in one call; the limit of most systems is 1024
+_MOST_BYTES = 1 << 30  # in one call; some systems refuse 2 GiB and more
 
 _COARSE = 1_000_000
 _YOUNG_NS = 3_000_000_000
@@ -144,13 +145,19 @@ def write_file(name: str, parts: Sequence[Buffer], where: int | None = None, *, 
 def _write_all(fd: int, parts: Sequence[Buffer]) -> None:
     views = [memoryview(part).cast("B") for part in parts if memoryview(part).nbytes]
     while views:
-        written = _writev(fd, views[:_MOST_PARTS])
+        written = _writev(fd, _first(views))
         if not written:
             raise OSError(errno.EIO, "the system wrote nothing and gave no reason")
         while views and written >= len(views[0]):
             written -= len(views.pop(0))
         if written:
             views[0] = views[0][written:]
+
+
+def _first(views: list[memoryview]) -> list[memoryview]:
+    """Return as much of the beginning as the system takes in one call."""
+    views = views[:_MOST_PARTS]
+    return views if sum(map(len, views)) <= _MOST_BYTES else [views[0][:_MOST_BYTES]]
 
 
 def _writev(fd: int, views: list[memoryview]) -> int:

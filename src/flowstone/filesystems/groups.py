@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from flowstone.filesystems.paths import LinkError, make_at, walk
+from flowstone.filesystems.paths import LinkError, make_at, refuse_link, walk
 
 _NOT_FREE = (errno.ENOTEMPTY, errno.EEXIST)
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST)
@@ -43,6 +43,7 @@ def settle(group: str, root: str, names: Iterable[str] = ()) -> int:
     `names` are those known to be in it. Raises OSError if one cannot be moved; the group then stays as it is, visible
     and whole.
     """
+    refuse_link(group)
     moved = sum(_settle_one(group, root, name) for name in names)
     while True:
         try:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_GROUP = INTERNAL_PREFIX + "/group"
 _TOUCH_SECONDS = 3600.0
 _MOST_TOUCHED = 100_000
 
@@ -86,7 +87,7 @@ class LocalFileSystem(Storage):
         self._root = self.basepath.rstrip(os.sep) + "/"
         self._internal = self._root + INTERNAL_PREFIX
         self._temps = self._internal + "/tmp/"
-        self._group = self._internal + "/group"
+        self._group = self._root + _GROUP
         self._names: str | None = None  # how files are named; None until a marker told
         self._prepared = False
         self._identity = ""
@@ -119,18 +120,18 @@ class LocalFileSystem(Storage):
         name = self._name(key)
         try:
             if os.access(self._group, os.F_OK):
-                found = self._find(read, self._group + "/", name)
+                found = self._find(read, f"{_GROUP}/{name}")
                 if found is not None:
                     return found
             if "/" not in name:
                 return read(self._root + name, None)
-            return self._find(read, self._root, name)
+            return self._find(read, name)
         except OSError as error:
             raise self._failed("read", key, error) from error
 
-    def _find(self, read: Callable[[str, int | None], T | None], base: str, name: str) -> T | None:
+    def _find(self, read: Callable[[str, int | None], T | None], name: str) -> T | None:
         try:
-            return at(base, name, read)
+            return at(self._root, name, read)
         except FileNotFoundError:
             return None
         except NotADirectoryError:
@@ -278,6 +279,7 @@ class LocalFileSystem(Storage):
         try:
             start = encode(prefix, self._names or self._open())
             if os.access(self._group, os.F_OK):
+                refuse_link(self._group)
                 for entry in self._entries(self._group + "/", start):
                     seen.add(entry.key)
                     yield entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from flowstone.exceptions import StoreError
+from flowstone.filesystems.files import forget
 from flowstone.filesystems.leftovers import temp_name
 from flowstone.filesystems.paths import CASELESS, EXACT
 
@@ -49,13 +50,17 @@ def make_marker(root: str, temps: str) -> str:
     if found is not None:
         return found
     temp = f"{temps}{temp_name()}-A\u00e9"
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        names = _probe(temp)
-        os.write(fd, f"{_TITLE}\nformat: {FORMAT}\nnames: {names}\n".encode())
-    finally:
-        os.close(fd)
-    os.replace(temp, root + MARKER)  # two processes may both come here; they probed the same and write the same
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            names = _probe(temp)
+            os.write(fd, f"{_TITLE}\nformat: {FORMAT}\nnames: {names}\n".encode())
+        finally:
+            os.close(fd)
+        os.replace(temp, root + MARKER)  # two processes may both come here; they probed the same and write the same
+    except BaseException:
+        forget(temp)
+        raise
     return names
 
 
