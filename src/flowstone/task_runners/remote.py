@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from operator import is_
+from typing import Any, Final, NamedTuple
 
 from flowstone.annotations import quote
 from flowstone.context import FlowRunContext, Scope, TaskRunContext, current_tags
@@ -18,6 +19,7 @@ from flowstone.modes import CommitMode, IsolationLevel, TransactionState
 from flowstone.observers import anyone_listens, tell
 from flowstone.records import Sealed
 from flowstone.results import ResultStore, StagedRecord
+from flowstone.results.memory import is_immutable
 from flowstone.runs import FlowRun, TaskRun
 from flowstone.settings import get_current_settings
 from flowstone.task_runners.shipping import dumps
@@ -141,7 +143,7 @@ def parcel_of(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Tas
     call = Call(run, args, kwargs, _group_of(scope.transaction))
     return Parcel(
         _packed(task, task, "its function or options"),
-        _packed(_surroundings(scope), task, "the flow run around it"),
+        _packed_surroundings(scope, task),
         _packed(call, task, "its arguments"),
     )
 
@@ -154,6 +156,29 @@ def _packed(value: object, task: Any, what: str) -> bytes:
             f"Task {task.name!r} cannot be sent to another process: {what} cannot be pickled: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+class _Last:
+    """The surroundings packed last: the runs of one `map` share them. Replaced as a whole, so threads may race."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: tuple[tuple[Any, ...], bytes] = ((), b"")
+
+
+_last: Final = _Last()
+
+
+def _packed_surroundings(scope: Scope, task: Any) -> bytes:
+    prevailing = (scope.flow, scope.task, current_tags(), get_current_settings(), _log_level())
+    known, packed = _last.known
+    if len(known) == len(prevailing) and all(map(is_, known, prevailing)):
+        return packed
+    packed = _packed(_surroundings(scope), task, "the flow run around it")
+    if scope.flow is None or is_immutable(tuple(scope.flow.parameters.values())):
+        _last.known = prevailing, packed
+    return packed
 
 
 def _surroundings(scope: Scope) -> Surroundings:

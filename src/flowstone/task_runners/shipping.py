@@ -13,11 +13,13 @@ from typing import Any, Final
 import cloudpickle  # type: ignore[import-untyped]
 
 from flowstone.futures import FlowstoneFuture
-from flowstone.runs import TaskRun
-from flowstone.states import State
+from flowstone.runs import FlowRun, TaskRun
+from flowstone.states import State, StateDetails, StateType
 from flowstone.tasks import Task
 
 _GATE: Final = Lock()
+_PLAIN: Final = frozenset({State, StateDetails, StateType, TaskRun, FlowRun})
+"""What goes with every run: asking cloudpickle about each would double the cost."""
 
 
 class _Shipper(cloudpickle.Pickler):  # type: ignore[misc]
@@ -28,7 +30,11 @@ class _Shipper(cloudpickle.Pickler):  # type: ignore[misc]
         self.by_value: list[ModuleType] = []
 
     def reducer_override(self, obj: Any) -> Any:
+        if type(obj) in _PLAIN:
+            return NotImplemented
         if isinstance(obj, type | FunctionType):
+            if _is_everywhere(obj):
+                return NotImplemented
             self._send_unimportable_by_value(obj.__module__)
         elif isinstance(obj, Task):
             return _task_by_value(obj) if self._send_unimportable_by_value(obj.fn_module) else NotImplemented
@@ -47,6 +53,10 @@ class _Shipper(cloudpickle.Pickler):  # type: ignore[misc]
         cloudpickle.register_pickle_by_value(module)
         self.by_value.append(module)
         return True
+
+
+def _is_everywhere(thing: Any) -> bool:
+    return (thing.__module__ or "").startswith("flowstone.") and "<locals>" not in thing.__qualname__
 
 
 def dumps(value: object) -> bytes:

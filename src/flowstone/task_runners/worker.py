@@ -131,12 +131,12 @@ def _staged(root: Transaction, task: Any, run: TaskRun) -> list[Any]:
 
 
 def _packed(reply: Reply) -> bytes:
-    for state in reply.run.states:
-        if isinstance(state.data, BaseException):
-            _tell_where(state.data)
+    errors = [state.data for state in reply.run.states if isinstance(state.data, BaseException)]
+    for error in errors:
+        _tell_where(error)
     try:
         packed = dumps(reply)
-        pickle.loads(packed)
+        pickle.loads(dumps(errors))  # many an exception can be written but not read
     except Exception as error:
         return dumps(Reply(_described(reply.run, error), [], reply.seconds))
     return packed
