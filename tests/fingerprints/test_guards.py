@@ -140,7 +140,7 @@ def test_a_change_of_what_a_function_carries_is_seen(job, name, change):
 def test_what_does_not_count_does_not_make_it_look_again(job, monkeypatch):
     before = code_fingerprint(job.step)
     job.tools.unrelated = job.another = 1
-    job.tools.scale.note = "not read"
+    job.tools.Config.get.note = "not read"
     monkeypatch.setattr(Walk, "fingerprint", lambda _: pytest.fail("walked again"))
 
     assert code_fingerprint(job.step) is before

@@ -39,7 +39,17 @@ def form(text: str) -> str:
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--config", "line-length=40", "--config", "format.quote-style='single'", "--config", "format.indent-style='tab'"]],
+    [
+        [],
+        [
+            "--config",
+            "line-length=40",
+            "--config",
+            "format.quote-style='single'",
+            "--config",
+            "format.indent-style='tab'",
+        ],
+    ],
     ids=["usual", "narrow-single-quotes-tabs"],
 )
 def test_a_formatter_changes_no_form(tmp_path: Path, options):
@@ -61,7 +71,7 @@ SAME = {
     "import a, b as c": "import a\n    import b as c",
     "del (a, b), c": "del a, b, c",
     "x = u'a' 'b'": 'x = "ab"',
-    "f'{x}' 'y' f'{z:{w}}'": "f\"{x}y{z:{w}}\"",
+    "f'{x}' 'y' f'{z:{w}}'": 'f"{x}y{z:{w}}"',
     "f'{x:}'": "f'{x}'",
     "x = (yield)": "x = yield",
     "return (1, 2)": "return 1, 2",
@@ -171,7 +181,9 @@ DOCS = ["One.", " One.", "One.  ", "\n    One.\n    ", "One.\n\n    Two.", "One.
 def test_docstrings_differ_in_their_words_only():
     texts = {form(f"def f():\n    {doc!r}\n") for doc in DOCS}
     assert len(texts) == 2
-    assert form("def f():\n    'One.\\n\\n    Two.\\n      Three.'") != form("def f():\n    'One.\\n\\n    Two.\\n    Three.'")
+    assert form("def f():\n    'One.\\n\\n    Two.\\n      Three.'") != form(
+        "def f():\n    'One.\\n\\n    Two.\\n    Three.'"
+    )
 
 
 @given(st.text(), st.text())
@@ -192,5 +204,7 @@ def test_flowstones_own_decorators_do_not_count_and_neither_do_those_inside():
 
     assert text("@task(x=1)\ndef f(): pass") == text("def f(): pass")
     assert text("@task\n@other\ndef f(): pass") == text("@other\ndef f(): pass") != text("def f(): pass")
-    assert text("class A:\n    @task(retries=x)\n    def f(self): pass") == text("class A:\n    @task\n    def f(self): pass")
+    assert text("class A:\n    @task(retries=x)\n    def f(self): pass") == text(
+        "class A:\n    @task\n    def f(self): pass"
+    )
     assert text("def g():\n    @task(1)\n    def f(): pass") == text("def g():\n    @task(2)\n    def f(): pass")

@@ -30,13 +30,13 @@ def refs(text: str) -> set[tuple[str, ...]]:
 
 
 def names(text: str) -> set[str]:
-    return {name for kind, name in refs(text)}
+    return {name for kind, name in refs(text) if not kind.startswith("changed")}
 
 
 READS = {
     "def f(x): return x + y": {"y"},
     "def f(): return a.b.c(d.e)": {"a.b.c", "d.e"},
-    "def f(): a.b = 1": {"a.b"},
+    "def f(): a.b = 1": set(),
     "def f(): a.b += 1": {"a.b"},
     "def f():\n    x = 1\n    return x": set(),
     "def f():\n    global x\n    x = 1": set(),
@@ -59,7 +59,9 @@ READS = {
     "def f():\n    class A(B, m=C):\n        y = x": {"B", "C", "x"},
     "def f(x: 'A[b.C]') -> D: pass": {"A", "b.C", "D"},
     "def f():\n    x: A = 1": set(),
-    "def f(x):\n    match x:\n        case A(b=c) as d: return c, d\n        case [*e]: return e\n        case {**g}: return g": {"A"},
+    "def f(x):\n    match x:\n        case A(b=c) as d: return c, d\n        case [*e]: return e\n        case {**g}: return g": {
+        "A"
+    },
     "@a.b(c)\ndef f(): pass": {"a.b", "c"},
     "def f(x=y): pass": set(),
     "def f(): return getattr(a, 'b')": {"getattr", "a.b"},
@@ -107,9 +109,10 @@ def test_what_is_only_known_when_it_runs_is_told(text):
 
 def read_by_bytecode(code: CodeType, free: frozenset[str]) -> Iterator[str]:
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
-        elif instruction.opname in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF") and instruction.argval in free:
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") or (
+            instruction.opname in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
+            and instruction.argval in free
+        ):
             yield instruction.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

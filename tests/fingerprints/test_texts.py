@@ -144,7 +144,10 @@ def test_cells_of_notebooks_have_sources_and_their_numbers_do_not_count():
         return namespace
 
     first = run_cell(1, "class Thing:\n    def go(self): return 1\n\ndef step(x):\n    return Thing().go() + x\n")
-    again = run_cell(7, "# once more\nclass Thing:\n    def go(self):\n        return 1\n\ndef step(x):\n    return Thing().go() + x\n")
+    again = run_cell(
+        7,
+        "# once more\nclass Thing:\n    def go(self):\n        return 1\n\ndef step(x):\n    return Thing().go() + x\n",
+    )
     other = run_cell(8, "class Thing:\n    def go(self): return 2\n\ndef step(x):\n    return Thing().go() + x\n")
 
     assert code_fingerprint(first["step"]).digest == code_fingerprint(again["step"]).digest
@@ -178,7 +181,9 @@ def test_modules_in_archives_have_sources(project):
 
 
 def test_a_script_has_the_fingerprints_of_the_same_file_as_a_module(project):
-    text = "class Config:\n    limit = 3\n\nCONFIG = [1, 2]\n\ndef step(x):\n    return Config.limit, CONFIG, __name__\n"
+    text = (
+        "class Config:\n    limit = 3\n\nCONFIG = [1, 2]\n\ndef step(x):\n    return Config.limit, CONFIG, __name__\n"
+    )
     project.write("job.py", f"{text}\nif __name__ == '__main__':\n    {PRINT.format('step')}\n")
     project.write("same.py", text)
 
@@ -229,7 +234,8 @@ def test_compiling_the_tree_gives_the_code_that_compiling_the_text_gives():
 
 
 def test_lambdas_on_one_line_are_told_apart_also_when_nested_and_behind_wide_characters():
-    fns = [lambda x: "ü" + x, lambda x: (lambda y: y + x), lambda x: x + "ü"]; inner = fns[1]("a")  # noqa: E702
+    fns = [lambda x: "ü" + x, lambda x: lambda y: y + x, lambda x: x + "ü"]
+    inner = fns[1]("a")
 
     assert [shown(fn) for fn in (*fns, inner)] == [
         "lambda x: 'ü' + x",

@@ -12,7 +12,7 @@ from flowstone.fingerprints import memo
 from flowstone.fingerprints.bytecode import bytecode_digest, bytecode_refs
 from flowstone.fingerprints.decorators import Decorators
 from flowstone.fingerprints.identity import ByIdentity
-from flowstone.fingerprints.refs import CHANGED, Ref
+from flowstone.fingerprints.refs import Ref
 from flowstone.hashing import combine
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ def _from_source(code: CodeType, namespace: dict[str, Any]) -> Analysis | None:
     found = _find(code, namespace)
     if found is None:
         return None
-    from flowstone.fingerprints.changed import changed_chains
     from flowstone.fingerprints.normal import function_form
 
     text, place = found
@@ -92,7 +91,6 @@ def _from_source(code: CodeType, namespace: dict[str, Any]) -> Analysis | None:
     analysis = from_form(
         form, decorators, (text.filename, code.co_firstlineno), partial(show_function, code, namespace)
     )
-    analysis.refs += tuple(sorted((CHANGED, chain[0], chain[1:]) for chain in changed_chains(place.node)))
     if text.stamp is not None:
         memo.keep_function(code, text.stamp, analysis)
     return analysis

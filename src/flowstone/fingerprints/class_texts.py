@@ -24,23 +24,39 @@ if TYPE_CHECKING:
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 
-_INSIDE = ("__func__", "fget", "fset", "fdel", "func", "__wrapped__", "fn")  # where descriptors keep their functions
+# Where descriptors, wrappers and tasks keep their functions.
+_INSIDE = ("__func__", "fget", "fset", "fdel", "func", "dispatcher", "__wrapped__", "fn")
 
 
 class ClassText:
-    """The analysis of a class's source, its lines, and which code objects were compiled from it."""
+    """The analysis of a class's source, its lines, and which code objects were compiled from it.
 
-    __slots__ = ("analysis", "holds", "lines")
+    `repeated` names what the source defines more than once, so that the text alone does not tell which one is meant.
+    """
 
-    def __init__(self, analysis: Analysis, lines: tuple[int, int], holds: Callable[[CodeType], bool]) -> None:
+    __slots__ = ("analysis", "holds", "lines", "repeated")
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        lines: tuple[int, int],
+        repeated: tuple[str, ...],
+        holds: Callable[[CodeType], bool],
+    ) -> None:
         self.analysis = analysis
         self.lines = lines
+        self.repeated = repeated
         self.holds = holds
 
     def includes(self, fn: FunctionType) -> bool:
         """Whether a function was compiled from the source of this class."""
         code, (first, last) = fn.__code__, self.lines
         return code.co_filename == self.analysis.file and first <= code.co_firstlineno <= last and self.holds(code)
+
+    def tells(self, name: str, fn: FunctionType) -> bool:
+        """Whether the source says all about the code that a class has under a name."""
+        written = fn.__code__.co_name
+        return (name == written or name.endswith(f"_{written}")) and name not in self.repeated and self.includes(fn)
 
 
 _kept: ByIdentity[tuple[tuple[int, ...], ClassText | None]] = ByIdentity()  # with the state of its functions then
@@ -90,14 +106,14 @@ def _remembered(kind: type, filename: str, identity: bytes, namespace: Mapping[s
         place=(filename, stored.lines[0]),
         show=partial(_show, kind, filename, namespace),
     )
-    return ClassText(analysis, stored.lines, lambda code: memo.code_identity(code) in stored.codes)
+    return ClassText(analysis, stored.lines, stored.repeated, lambda code: memo.code_identity(code) in stored.codes)
 
 
 def _read(
     kind: type, filename: str, identity: bytes, functions: list[FunctionType], namespace: Mapping[str, Any]
 ) -> ClassText | None:
     from flowstone.fingerprints.normal import class_form
-    from flowstone.fingerprints.syntax import first_line
+    from flowstone.fingerprints.syntax import first_line, repeated_names
 
     for text, place in _places(kind, filename, namespace):
         decorators = Decorators(text, place, namespace)
@@ -107,12 +123,14 @@ def _read(
             continue
         where = (filename, first_line(place.node))  # type: ignore[arg-type]
         analysis = from_form(form, decorators, where, partial(_show, kind, filename, namespace))
-        found = ClassText(analysis, (where[1], place.node.end_lineno or where[1]), text.holds)
+        repeated = repeated_names(place.node)  # type: ignore[arg-type]
+        found = ClassText(analysis, (where[1], place.node.end_lineno or where[1]), repeated, text.holds)
         if not (found.includes(functions[0]) if functions else _fits(kind, place)):
             continue
         if text.stamp is not None:
             codes = tuple(memo.code_identity(fn.__code__) for fn in functions if found.includes(fn))
-            stored = memo.StoredClass(analysis.digest, analysis.refs, dict(decorators.looked_up), found.lines, codes)
+            looked_up = dict(decorators.looked_up)
+            stored = memo.StoredClass(analysis.digest, analysis.refs, looked_up, found.lines, repeated, codes)
             memo.keep_class(filename, text.stamp, identity, stored)
         return found
     return None

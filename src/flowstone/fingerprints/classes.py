@@ -12,15 +12,61 @@ from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from flowstone.fingerprints.class_texts import PLAIN, ClassText, class_text, functions_in
+from flowstone.fingerprints.functions import defaults_of
+from flowstone.fingerprints.memory import Memory
 from flowstone.fingerprints.names import code_name, public_name
 from flowstone.fingerprints.nodes import Node, leaf
+from flowstone.fingerprints.plainly import attribute, is_class
 from flowstone.fingerprints.reach import Context, follow
 from flowstone.fingerprints.refs import SUPER
-from flowstone.hashing import combine
+from flowstone.fingerprints.territory import OWN
+from flowstone.hashing import combine, token
 
 if TYPE_CHECKING:
     from flowstone.fingerprints.walk import Walk
 
+_MADE_BY_PYTHON = frozenset(
+    [
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__slots__",
+        "__slotnames__",  # left there by copyreg when an instance is first reduced
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__match_args__",
+        "__parameters__",
+        "__orig_bases__",
+        "__hash__",
+        "__abstractmethods__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__type_params__",
+        "__signature__",
+        "__final__",
+        "__protocol_attrs__",
+        "__non_callable_proto_members__",
+        "__total__",
+        "__required_keys__",
+        "__optional_keys__",
+        "__readonly_keys__",
+        "__mutable_keys__",
+        "__closed__",
+        "__extra_items__",
+        "_is_protocol",
+        "_is_runtime_protocol",
+        "_field_defaults",
+        "_fields",
+    ]
+)
+_MADE_BY_OTHERS = ("_abc_", "_sa_", "__pydantic_", "__attrs_", "__class_vars__", "__private_attributes__")
+_MAKERS = frozenset({"collections", "dataclasses", "enum", "reprlib", "typing", "typing_extensions"})
 _DATACLASS_FLAGS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _FIELD_FLAGS = ("init", "repr", "hash", "compare", "kw_only")
 
@@ -69,43 +115,55 @@ def _expand(walk: Walk, node: Node, kind: type, found: ClassText | None) -> None
         node.edges["metaclass"] = walk.target(type(kind), code_name(type(kind)), "class", name)
     if found is not None and walk.reach:
         refs = tuple(ref for ref in found.analysis.refs if ref[0] != SUPER)  # the bases count as a whole already
-        follow(walk, node, refs, Context(name, _namespace(kind), _cells(kind, found), kind))
-    for attribute, entry in sorted(vars(kind).items()):
-        target = _attribute(walk, kind, found, attribute, entry, name)
-        if target is not None:
-            node.edges[f"attribute {attribute}"] = target
+        follow(walk, node, refs, Context(name, _namespace(kind), _cells(kind, found), kind, Memory(refs, walk.is_own)))
+    told = [_add_entry(walk, node, kind, found, attribute) for attribute in sorted(vars(kind))]
+    node.edges["methods in the source"] = token([attribute for attribute in told if attribute])
     for fact, value in _facts(kind):
         node.edges[fact] = walk.target(value, f"{name} {fact}", "global", name, listed=False)
 
 
-def _attribute(
-    walk: Walk, kind: type, found: ClassText | None, attribute: str, entry: object, where: str
-) -> Node | bytes | None:
-    """Return what an entry of a class's namespace adds to its text: plain values, and functions that are not in it."""
+def _add_entry(walk: Walk, node: Node, kind: type, found: ClassText | None, name: str) -> str:
+    """Add what an entry of a class's namespace is beyond the class's text; return its name if that tells its code."""
+    entry, where = vars(kind)[name], code_name(kind)
     functions = list(functions_in(entry))
+    if functions and found is not None and all(found.tells(name, fn) for fn in functions):
+        for fn in functions:
+            walk.guard.function(fn)
+            for parameter, value in defaults_of(fn):
+                edge = f"default {name} {parameter}"
+                node.edges[edge] = walk.target(value, f"{where}.{name}({parameter}=)", "default", where, listed=False)
+        return name
     if functions:
-        if found is not None and all(found.includes(fn) for fn in functions):
-            for fn in functions:
-                walk.guard.function(fn)
-            return None
-        if _is_generated(kind, functions):
-            return None
-        return member_target(walk, kind, attribute, entry, kind, where)
-    if attribute.startswith("__") or (_is_enum(kind) and attribute.startswith("_")):
-        return None
-    if type(entry) in PLAIN:
-        return walk.target(entry, f"{where}.{attribute}", "global", where, listed=False)
-    return None if found is not None else leaf("attribute", public_name(type(entry)))
+        if not _is_generated(kind, functions):
+            node.edges[f"attribute {name}"] = member_target(walk, kind, name, entry, kind, where)
+    elif not _is_machinery(walk, kind, name, entry):
+        node.edges[f"attribute {name}"] = walk.target(entry, f"{where}.{name}", "global", where, listed=False)
+    elif found is None and not name.startswith("_"):
+        node.edges[f"attribute {name}"] = leaf("attribute", public_name(type(entry)))
+    return ""
+
+
+def _is_machinery(walk: Walk, kind: type, name: str, entry: object) -> bool:
+    """Whether an entry without code is there because of how classes are made, and not because somebody put it there."""
+    if name in _MADE_BY_PYTHON or name.startswith(_MADE_BY_OTHERS):
+        return True
+    if name.startswith("__"):
+        return type(entry) not in PLAIN
+    if _is_enum(kind):
+        return name.startswith("_") or type(entry) not in PLAIN
+    return hasattr(type(entry), "__get__") and walk.territory(module_of(type(entry))).kind != OWN
 
 
 def _is_generated(kind: type, functions: list[FunctionType]) -> bool:
     """Whether these were written by `dataclass`, `attrs`, `namedtuple` and the like, from what counts already."""
-    for fn in functions:
-        file = fn.__code__.co_filename
-        by_name = file == "<string>" and ("__dataclass_fields__" in vars(kind) or "_fields" in vars(kind))
-        if not (by_name or file.startswith(("<attrs generated", "<namedtuple", "namedtuple_"))):
-            return fn.__globals__.get("__name__") in sys.stdlib_module_names
-    return True
+    return all(_is_written_for(kind, fn) for fn in functions)
+
+
+def _is_written_for(kind: type, fn: FunctionType) -> bool:
+    file = fn.__code__.co_filename
+    if file == "<string>":
+        return "__dataclass_fields__" in vars(kind) or "_fields" in vars(kind)
+    return file.startswith(("<attrs generated", "namedtuple_")) or fn.__globals__.get("__name__") in _MAKERS
 
 
 def _is_enum(kind: type) -> bool:
@@ -149,16 +207,20 @@ def _cells(kind: type, found: ClassText) -> dict[str, CellType]:
     return cells
 
 
-def member_target(walk: Walk, kind: type, name: str, entry: object, owner: type, where: str) -> Node | bytes | None:
+def member_target(walk: Walk, kind: type, name: str, entry: object, owner: type, where: str) -> Node | bytes:
     """Return what stands for one entry of a class's namespace, looked up on `owner`."""
-    if isinstance(entry, FunctionType):
+    if type(entry) is FunctionType:
         return walk.method(entry, owner)
     functions = list(functions_in(entry))
     if not functions:
-        if type(entry) in PLAIN or isinstance(entry, type):
-            return walk.target(entry, f"{code_name(kind)}.{name}", "global", where, listed=False)
-        return walk.target(type(entry), code_name(type(entry)), "class", where)
+        if hasattr(type(entry), "__get__") and not is_class(entry):
+            return walk.target(type(entry), code_name(type(entry)), "class", where)
+        return walk.target(entry, f"{code_name(kind)}.{name}", "global", where, listed=False)
     node = walk.node_for(entry, leaf("member", public_name(type(entry))))
     for place, fn in enumerate(functions):
         node.edges[str(place)] = walk.method(fn, owner)
+    for given in ("args", "keywords"):  # of `partial` and `partialmethod`
+        value = attribute(entry, given)
+        if value is not None:
+            node.edges[given] = walk.target(value, f"{code_name(kind)}.{name}.{given}", "global", where, listed=False)
     return node

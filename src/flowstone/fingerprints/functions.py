@@ -7,15 +7,18 @@ from types import CellType, FunctionType, MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowstone.fingerprints.analysis import Analysis, analyse_function
-from flowstone.fingerprints.memory import OWN_MEMORY, is_memory
+from flowstone.fingerprints.memory import Memory, is_code
 from flowstone.fingerprints.names import code_name, public_name
-from flowstone.fingerprints.nodes import Node, leaf
+from flowstone.fingerprints.nodes import Node
 from flowstone.fingerprints.plainly import is_class, is_runnable
-from flowstone.fingerprints.reach import Context, along, follow
-from flowstone.fingerprints.refs import CHANGED
+from flowstone.fingerprints.reach import Context, follow
+from flowstone.fingerprints.refs import ANNOTATION, CHANGED, CHANGED_DEFAULT, GETATTR, NAME
+from flowstone.fingerprints.values import is_frozen
 
 if TYPE_CHECKING:
     from flowstone.fingerprints.walk import Walk
+
+_OF_CELLS = frozenset({NAME, GETATTR, ANNOTATION, CHANGED})
 
 
 def function_node(walk: Walk, fn: FunctionType, owner: type | None = None) -> Node:
@@ -31,37 +34,35 @@ def function_node(walk: Walk, fn: FunctionType, owner: type | None = None) -> No
 
 def _expand(walk: Walk, node: Node, fn: FunctionType, analysis: Analysis, name: str, owner: type | None) -> None:
     cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
-    context = Context(name, fn.__globals__, cells, owner or _owner_of(walk, fn, cells))
-    for parameter, value in _defaults(fn):
-        node.edges[f"default {parameter}"] = walk.target(value, f"{name}({parameter}=)", "default", name)
-        if parameter in analysis.defaults and walk.is_opaque(value):
-            node.edges[f"default {parameter} as written"] = analysis.defaults[parameter]
-    read: set[str] = set()
-    if walk.reach:
-        follow(walk, node, analysis.refs, context)
-        read = {root for kind, root, _ in analysis.refs if kind != CHANGED}
-    for variable, cell in cells.items():
-        if (CHANGED, variable, ()) in analysis.refs and is_memory(cell):
-            node.edges[f"name {variable}"] = walk.unresolved(name, variable, OWN_MEMORY)
-        elif variable != "__class__" and variable not in read:
-            node.edges[f"name {variable}"] = _content(walk, cell, f"{name}[{variable}]", context)
+    memory = Memory(analysis.refs, walk.is_own)
+    context = Context(name, fn.__globals__, cells, owner or _owner_of(walk, fn, cells), memory)
+    _add_defaults(walk, node, fn, analysis, name)
+    refs = (
+        analysis.refs if walk.reach else tuple(ref for ref in analysis.refs if ref[1] in cells and ref[0] in _OF_CELLS)
+    )
+    follow(walk, node, refs, context)
+    for variable in cells.keys() - {root for _, root, _ in refs} - {"__class__"}:
+        follow(walk, node, ((NAME, variable, ()),), context)  # read in a way that only bytecode tells
     if "__wrapped__" in vars(fn):
         wrapped = vars(fn)["__wrapped__"]
         walk.guard.name(vars(fn), "__wrapped__", wrapped)
         node.edges["wrapped"] = walk.target(wrapped, code_name(wrapped), "function", name)
 
 
-def _content(walk: Walk, cell: CellType, name: str, context: Context) -> Node | bytes:
-    walk.guard.cell(cell)
-    try:
-        value = cell.cell_contents
-    except ValueError:
-        return leaf("empty cell")
-    found = along(walk, value, (), name, "closure", context)
-    return leaf("nothing") if found is None else found
+def _add_defaults(walk: Walk, node: Node, fn: FunctionType, analysis: Analysis, name: str) -> None:
+    for parameter, value in defaults_of(fn):
+        shown = f"{name}({parameter}=)"
+        if (CHANGED_DEFAULT, parameter, ()) in analysis.refs and not is_code(value) and not is_frozen(value):
+            target: Node | bytes = walk.memory(value, shown, name)
+        else:
+            target = walk.target(value, shown, "default", name)
+        node.edges[f"default {parameter}"] = target
+        if parameter in analysis.defaults and walk.is_opaque(value):
+            node.edges[f"default {parameter} as written"] = analysis.defaults[parameter]
 
 
-def _defaults(fn: FunctionType) -> Iterable[tuple[str, object]]:
+def defaults_of(fn: FunctionType) -> Iterable[tuple[str, object]]:
+    """Give the defaults of a function as they are now, by the names of its parameters."""
     code = fn.__code__
     values = fn.__defaults__ or ()
     positional = code.co_varnames[: code.co_argcount]

@@ -37,6 +37,7 @@ class Guard:
         self._cells: dict[int, tuple[CellType, object]] = {}
         self._empty_cells: list[CellType] = []
         self._attributes: list[tuple[object, str, object]] = []
+        self._kinds: list[tuple[Callable[[], object], type]] = []
         self._values: list[tuple[object, Rehash, object]] = []
         self._checks: list[Callable[[], bool]] | None = None
 
@@ -65,6 +66,10 @@ class Guard:
             self._cells[id(cell)] = (cell, cell.cell_contents)
         except ValueError:
             self._empty_cells.append(cell)
+
+    def kind(self, ask: Callable[[], object], kind: type) -> None:
+        """Guard that what the function gives has a type."""
+        self._kinds.append((ask, kind))
 
     def attribute(self, owner: object, name: str, value: object) -> None:
         self._attributes.append((owner, name, value))
@@ -109,7 +114,7 @@ class Guard:
         if self._cells:
             cells, contents = zip(*self._cells.values())
             checks.append(lambda: all(map(is_, map(_contents_of, cells), contents)))
-        if self._sizes or self._attributes or self._empty_cells or self._values:
+        if self._sizes or self._attributes or self._kinds or self._empty_cells or self._values:
             checks.append(self._slow_ones_hold)
         return checks
 
@@ -118,6 +123,7 @@ class Guard:
             all(len(namespace) == size for namespace, size in self._sizes)
             and all(getattr(owner, name, None) is value for owner, name, value in self._attributes)
             and all(map(_is_empty, self._empty_cells))
+            and all(type(ask()) is kind for ask, kind in self._kinds)
             and all(rehash(value) == digest for value, rehash, digest in self._values)
         )
 

@@ -40,12 +40,13 @@ class StoredFunction(NamedTuple):
 
 
 class StoredClass(NamedTuple):
-    """What is kept of a class's analysis: its lines too, and the identities of the code objects in it."""
+    """What is kept of a class's analysis: its lines too, what it says twice, and the code objects in it."""
 
     digest: bytes
     refs: tuple[Ref, ...]
     decorators: dict[str, bool]
     lines: tuple[int, int]
+    repeated: tuple[str, ...]
     codes: tuple[bytes, ...]
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from flowstone.fingerprints.refs import ANNOTATION, DYNAMIC, GETATTR, IMPORT, NAME, SUPER, TOUCH, Ref
+from flowstone.fingerprints.changed import changed_by_call
+from flowstone.fingerprints.refs import ANNOTATION, CHANGED, DYNAMIC, GETATTR, IMPORT, NAME, SUPER, Ref
 from flowstone.fingerprints.scopes import Scope
 from flowstone.fingerprints.syntax import (
     IMPORTERS,
@@ -18,6 +19,7 @@ from flowstone.fingerprints.syntax import (
     attributes_of,
     chain_of,
     clean_docstring,
+    container_of,
     defaults_of,
     imported_by,
     last_name,
@@ -108,15 +110,22 @@ class _Writer(TreeWriter):
         self.out.append(f"(Name {scalar(node.id)})")
         if type(node.ctx) is ast.Load:
             self.read(NAME, node.id)
-        else:
-            self.bind(node.id)
+            return
+        self.bind(node.id)
+        if node.id in self.scope.declared_global or node.id in self.scope.declared_nonlocal:
+            self.read(CHANGED, node.id)
 
     def attribute(self, node: ast.Attribute) -> None:
         base, chain = attributes_of(node)
         if isinstance(base, ast.Name):
             self.out.append(f"(Chain {scalar(base.id)} {'.'.join(chain)})")
-            self.read(NAME if type(node.ctx) is ast.Load else TOUCH, base.id, chain)
+            if type(node.ctx) is ast.Load:
+                self.read(NAME, base.id, chain)
+            else:
+                self.read(CHANGED, base.id, chain[:-1])
             return
+        if type(node.ctx) is not ast.Load:
+            self.changes(container_of(node.value))
         if isinstance(base, ast.Call):
             self.attribute_of_call(base, chain)
         else:
@@ -138,6 +147,7 @@ class _Writer(TreeWriter):
         self.plain(call)
 
     def call(self, node: ast.Call) -> None:
+        self.changes(changed_by_call(node))
         last = last_name(node.func)
         plain_name = isinstance(node.func, ast.Name)
         if last in ("getattr", "hasattr") and plain_name and len(node.args) > 1:
@@ -172,7 +182,13 @@ class _Writer(TreeWriter):
         self.field("keywords", node.keywords)
         self.out.append(")")
 
+    def changes(self, changed: tuple[str, tuple[str, ...]] | None) -> None:
+        if changed is not None:
+            self.read(CHANGED, *changed)
+
     def subscript(self, node: ast.Subscript) -> None:
+        if type(node.ctx) is not ast.Load:
+            self.changes(container_of(node.value))
         key = text_in(node.slice)
         if isinstance(node.value, ast.Call) and key is not None and chain_of(node.value.func) == ("globals", ()):
             self.out.append(f"(Global {scalar(key)})")
@@ -318,6 +334,7 @@ class _Writer(TreeWriter):
         self.type_parameters(node)
         inner = Scope("function", self.scope)
         inner.self_name = self_name(node) if in_class else ""
+        inner.is_root = root
         self.reading(ANNOTATION, lambda: self.signature(node, inner))
         self.scope = inner
         if isinstance(node, ast.Lambda):

@@ -9,11 +9,22 @@ from importlib import import_module
 from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from flowstone.fingerprints.memory import OWN_MEMORY, remembers
+from flowstone.fingerprints.memory import Memory, is_code
 from flowstone.fingerprints.names import code_name
 from flowstone.fingerprints.nodes import Node, leaf
-from flowstone.fingerprints.plainly import is_class, is_module
-from flowstone.fingerprints.refs import ANNOTATION, CHANGED, DYNAMIC, GETATTR, IMPORT, NAME, SELF, SUPER, TOUCH, Ref
+from flowstone.fingerprints.plainly import is_module
+from flowstone.fingerprints.refs import (
+    ANNOTATION,
+    CHANGED,
+    CHANGED_DEFAULT,
+    CHANGED_SELF,
+    DYNAMIC,
+    GETATTR,
+    IMPORT,
+    SELF,
+    SUPER,
+    Ref,
+)
 from flowstone.fingerprints.territory import EXCLUDED, OWN, territory_of_unloaded
 
 if TYPE_CHECKING:
@@ -32,13 +43,15 @@ class Context:
         self,
         where: str,
         namespace: Mapping[str, object],
-        cells: Mapping[str, CellType] | None = None,
-        owner: type | None = None,
+        cells: Mapping[str, CellType],
+        owner: type | None,
+        memory: Memory,
     ) -> None:
         self.where = where
         self.namespace = namespace
-        self.cells = cells or {}
+        self.cells = cells
         self.owner = owner
+        self.memory = memory
 
     @property
     def module(self) -> str:
@@ -47,13 +60,9 @@ class Context:
 
 def follow(walk: Walk, node: Node, refs: tuple[Ref, ...], context: Context) -> None:
     """Give a node an edge for each name that its code reads."""
-    changes = any(kind == CHANGED for kind, _, _ in refs)
     for ref in refs:
         kind, root, chain = ref
-        if kind == CHANGED:
-            continue
-        if changes and kind in (NAME, TOUCH, GETATTR) and remembers(refs, ref, context):
-            node.edges[f"name {root}"] = walk.unresolved(context.where, root, OWN_MEMORY)
+        if kind in (CHANGED_DEFAULT, CHANGED_SELF):
             continue
         if kind == DYNAMIC:
             if not chain[0] or not _is_redefined(walk, chain[0], context):
@@ -86,40 +95,52 @@ def _named(walk: Walk, ref: Ref, context: Context) -> Node | bytes | None:
         return None
     if found_as == "global" and walk.territory(context.module, root).kind == EXCLUDED:
         return leaf(EXCLUDED, root)
-    if kind == TOUCH:
-        return _touched(walk, value, chain[:-1], name, context)
-    return along(walk, value, chain, name, found_as, context)
-
-
-def _touched(walk: Walk, value: Any, chain: tuple[str, ...], name: str, context: Context) -> Node | bytes | None:
-    """Setting an attribute does not read it, but may run the code of a property: of the object only the class counts."""
-    for attribute in chain:
-        if is_module(value):
-            value = vars(value).get(attribute)
-    if is_module(value) or is_class(value) or value is None:
+    if kind == CHANGED and not _is_data(value, chain):
         return None
-    return walk.target(type(value), code_name(type(value)), "class", context.where)
+    return along(walk, value, chain, name, found_as, context, (root,))
+
+
+def _is_data(value: Any, chain: tuple[str, ...]) -> bool:
+    """Whether what is changed is a value: not an attribute of a module, of a class or of a function."""
+    for attribute in chain:
+        if not is_module(value):
+            break
+        value = vars(value).get(attribute)
+    return not is_code(value)
 
 
 def _look_up(walk: Walk, root: str, context: Context) -> tuple[object, str, str]:
     """Return what a name means, what to call it, and how it was found (or, if it was not, why)."""
     cell = context.cells.get(root)
     if cell is not None:
-        walk.guard.cell(cell)
         name = f"{context.where}[{root}]"
         try:
-            return cell.cell_contents, name, "closure"
+            value = cell.cell_contents
         except ValueError:
+            walk.guard.cell(cell)
             return _MISSING, name, "it has no value yet"
+        if context.memory.holds(value, (root,)):
+            walk.guard.kind(lambda: cell.cell_contents, type(value))
+        else:
+            walk.guard.cell(cell)
+        return value, name, "closure"
     namespace = context.namespace
     if root in namespace:
         value = namespace[root]
-        walk.guard.name(namespace, root, value)
+        _guard_name(walk, namespace, root, (root,), context)
         return value, f"{context.module}.{root}", "global"
     walk.guard.absent(namespace, root)
     if hasattr(builtins, root):
         return _NEITHER, root, "builtin"
     return _MISSING, root, "it is not defined (yet)"
+
+
+def _guard_name(walk: Walk, namespace: Mapping[str, Any], name: str, path: tuple[str, ...], context: Context) -> None:
+    """See to it that a name means what it means now; of what the code itself changes, that it is of the same type."""
+    if context.memory.holds(namespace[name], path):
+        walk.guard.kind(lambda: namespace[name], type(namespace[name]))
+    else:
+        walk.guard.name(namespace, name, namespace[name])
 
 
 def _is_redefined(walk: Walk, name: str, context: Context) -> bool:
@@ -129,14 +150,24 @@ def _is_redefined(walk: Walk, name: str, context: Context) -> bool:
 
 
 def along(
-    walk: Walk, value: Any, chain: tuple[str, ...], name: str, kind: str, context: Context
+    walk: Walk,
+    value: Any,
+    chain: tuple[str, ...],
+    name: str,
+    kind: str,
+    context: Context,
+    path: tuple[str, ...] = (),
 ) -> Node | bytes | None:
-    """Follow attributes through modules of the user's own, and return what stands for what they lead to."""
+    """Follow attributes through modules of the user's own, and return what stands for what they lead to.
+
+    `path` are the names that led here, by which a function's memory is known.
+    """
     while is_module(value):
         territory = walk.territory(value.__name__)
         if territory.kind != OWN or not chain or not walk.reach:
             return walk.module(value, context.where)
         attribute, chain = chain[0], chain[1:]
+        path = (*path, attribute)
         if attribute == "__dict__":
             return walk.module(value, context.where)
         name, kind = f"{value.__name__}.{attribute}", "module attribute"
@@ -144,10 +175,12 @@ def along(
             return walk.unresolved(context.where, name, "where the code lies does not count")
         if walk.territory(value.__name__, attribute).kind == EXCLUDED:
             return leaf(EXCLUDED, attribute)
-        found = _attribute(walk, value, attribute)
+        found = _attribute(walk, value, attribute, path, context)
         if found is _MISSING:
             return _lazily(walk, value, attribute, context)
         value = found
+    if path and context.memory.holds(value, path):
+        return walk.memory(value, name, context.where)
     if type(value) is FunctionType and chain and chain[0] in vars(value):
         walk.guard.name(vars(value), chain[0], vars(value)[chain[0]])
         node = Node(leaf("attribute"))
@@ -157,12 +190,12 @@ def along(
     return walk.target(value, name, kind, context.where)
 
 
-def _attribute(walk: Walk, module: ModuleType, attribute: str) -> object:
+def _attribute(walk: Walk, module: ModuleType, attribute: str, path: tuple[str, ...], context: Context) -> object:
     namespace = vars(module)
     if attribute not in namespace and hasattr(module, "__path__"):
         _import_quietly(f"{module.__name__}.{attribute}")
     if attribute in namespace:
-        walk.guard.name(namespace, attribute, namespace[attribute])
+        _guard_name(walk, namespace, attribute, path, context)
         return namespace[attribute]
     walk.guard.absent(namespace, attribute)
     return _MISSING

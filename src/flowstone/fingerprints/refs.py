@@ -9,12 +9,15 @@ Ref: TypeAlias = tuple[str, str, tuple[str, ...]]
 
 NAME: Final = "name"
 ANNOTATION: Final = "annotation"  # read by an annotation: what is missing is no matter
-TOUCH: Final = "touch"  # an attribute of it is set or deleted
 GETATTR: Final = "getattr"  # the last attribute is a literal given to `getattr`
 IMPORT: Final = "import"  # the name is a module (with leading dots when relative)
-CHANGED: Final = "changed"  # a value that the code itself changes: its memory
 SELF: Final = "self"  # an attribute of a method's own object; with no attribute, the object as a whole
 SUPER: Final = "super"
 DYNAMIC: Final = (
     "dynamic"  # an expression that cannot be followed; the chain is the builtin it relies on, and the reason
 )
+CHANGED: Final = (
+    "changed"  # the code itself changes what this leads to: it is the code's memory, not code (docs/adr/0003)
+)
+CHANGED_DEFAULT: Final = "changed default"  # the same of a parameter, which may hold its default
+CHANGED_SELF: Final = "changed self"  # the same of a method's own object

@@ -5,7 +5,18 @@ Worked out from the tree and not from bytecode, so that every Python version giv
 
 from __future__ import annotations
 
-from flowstone.fingerprints.refs import ANNOTATION, DYNAMIC, IMPORT, NAME, SELF, SUPER, TOUCH, Ref
+from flowstone.fingerprints.refs import (
+    ANNOTATION,
+    CHANGED,
+    CHANGED_DEFAULT,
+    CHANGED_SELF,
+    DYNAMIC,
+    IMPORT,
+    NAME,
+    SELF,
+    SUPER,
+    Ref,
+)
 
 
 class Scope:
@@ -17,6 +28,7 @@ class Scope:
         "declared_global",
         "declared_nonlocal",
         "imports",
+        "is_root",
         "kind",
         "loads",
         "parent",
@@ -33,6 +45,7 @@ class Scope:
         self.declared_nonlocal: set[str] = set()
         self.loads: list[Ref] = []
         self.self_name = ""
+        self.is_root = False  # whether its parameters are those of the function asked about
         if parent is not None:
             parent.children.append(self)
 
@@ -69,17 +82,26 @@ def _outside(scope: Scope, load: Ref) -> list[Ref]:
     owner = _owner(scope, name)
     if owner is None or owner.kind == "outer":
         return [load]
+    if kind == CHANGED:
+        return _changed_local(owner, name)
     if name in owner.imports:
         return [(IMPORT, module, (*path, *chain)) for module, path in owner.imports[name]]
     if kind == SUPER:
         return []
     if name == owner.self_name:
-        return [] if kind == TOUCH else [(SELF, name, chain[:1])]
+        return [(SELF, name, chain[:1])]
     if owner.kind == "class" and owner is scope:
         return [
             (ANNOTATION if kind == NAME else kind, name, chain)
         ]  # bound further down, perhaps; then read from outside
     return []
+
+
+def _changed_local(owner: Scope, name: str) -> list[Ref]:
+    """What a function changes of its own ends with it, but for its object and for defaults."""
+    if name == owner.self_name:
+        return [(CHANGED_SELF, name, ())]
+    return [(CHANGED_DEFAULT, name, ())] if owner.is_root else []
 
 
 def _owner(scope: Scope, name: str) -> Scope | None:

@@ -26,6 +26,20 @@ def attributes_of(node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
     return node, tuple(attributes)
 
 
+def container_of(node: ast.expr) -> tuple[str, tuple[str, ...]] | None:
+    """Return the name and attributes that lead to a value; of an item those that lead to the outermost container."""
+    chain: tuple[str, ...] = ()
+    while not isinstance(node, ast.Name):
+        if isinstance(node, ast.Attribute):
+            chain = (node.attr, *chain)
+        elif isinstance(node, ast.Subscript):
+            chain = ()
+        else:
+            return None
+        node = node.value
+    return node.id, chain
+
+
 def last_name(function: ast.expr) -> str:
     """Return the name that a call ends with: `f` of `f()` and of `a.f()`."""
     if isinstance(function, ast.Name):
@@ -87,6 +101,20 @@ def annotated_names(node: ast.ClassDef) -> set[str]:
     return {
         item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
     }
+
+
+def repeated_names(node: ast.ClassDef) -> tuple[str, ...]:
+    """Return the names of functions and classes that a class body defines more than once, perhaps under conditions."""
+    seen: set[str] = set()
+    repeated: set[str] = set()
+    waiting: list[ast.AST] = list(node.body)
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            (repeated if inner.name in seen else seen).add(inner.name)
+        elif isinstance(inner, (ast.stmt, ast.ExceptHandler, ast.match_case)):
+            waiting += ast.iter_child_nodes(inner)
+    return tuple(sorted(repeated))
 
 
 def clean_docstring(text: str) -> str:

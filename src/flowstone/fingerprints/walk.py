@@ -13,6 +13,7 @@ from flowstone.fingerprints import classes, functions, memo
 from flowstone.fingerprints.base import CodePart, Fingerprint, Unresolved
 from flowstone.fingerprints.boundary import Boundary
 from flowstone.fingerprints.guards import Guard
+from flowstone.fingerprints.memory import OWN_MEMORY
 from flowstone.fingerprints.names import code_name, public_module, public_name, shown_value
 from flowstone.fingerprints.nodes import Node, leaf, rooted_digest
 from flowstone.fingerprints.plainly import attribute, is_class, is_module, is_runnable
@@ -194,6 +195,13 @@ class Walk:
     def _edge(self, node: Node, label: str, code: object, where: str) -> None:
         node.edges[label] = self.target(code, code_name(code), "function", where)
 
+    def memory(self, value: object, name: str, where: str) -> Node:
+        """Return what stands for a value that the code which reads it changes: its type, which others need not settle for."""
+        self.unresolved(where, name, OWN_MEMORY)
+        node = Node(leaf("memory", public_name(type(value))))
+        node.edges["class"] = self.target(type(value), code_name(type(value)), "class", where)
+        return node
+
     def _by_type(self, value: object, name: str, where: str, reason: str) -> Node:
         if reason:
             self.unresolved(where, name, reason)
@@ -208,6 +216,10 @@ class Walk:
 
     def territory(self, module: str, name: str = "") -> Territory:
         return territory_of(module, self.boundary, name)
+
+    def is_own(self, kind: type) -> bool:
+        """Whether a class is the user's own."""
+        return self.territory(classes.module_of(kind), kind.__qualname__).kind == OWN
 
     def foreign(self, value: object, territory: Territory) -> bytes:
         """Return what stands for something that is not the user's own: its name, and its distribution's version."""
