@@ -117,6 +117,14 @@ def test_a_killed_worker_crashes_its_run_and_no_other(submit):
     assert submit(square, 3).result(timeout=WAIT) == 9
 
 
+def test_a_worker_that_died_at_rest_is_replaced_without_a_word():
+    with ProcessPoolTaskRunner(max_workers=1):
+        first = process_id.submit().result(timeout=WAIT)
+        os.kill(first, signal.SIGKILL)
+        time.sleep(0.2)
+        assert process_id.submit().result(timeout=WAIT) != first
+
+
 @pytest.mark.parametrize("subject", [square, by_source, by_code], ids=lambda subject: subject.name)
 def test_a_call_finds_what_a_worker_recorded_and_the_other_way_round(submit, subject, records):
     first = subject(1)

@@ -191,13 +191,27 @@ class _Pool:
 def _carried_out(job: _Job, parcel: Parcel, worker: _Worker | None) -> _Worker | None:
     """Have a worker do the job; return the worker if it lives."""
     try:
-        worker = worker if worker is not None and worker.lives() else _Worker()
-        reply = worker.do(parcel)
+        worker = _sent_to(worker, parcel)
+        reply = worker.reply()
     except (EOFError, OSError) as error:
         death = f"could not be started: {error}" if worker is None else worker.how_it_died()
         end_with(job.future, CrashedRun(f"The process that ran {job.future.run.name!r} {death}."))
         return None
     job.end(reply)
+    return worker
+
+
+def _sent_to(worker: _Worker | None, parcel: Parcel) -> _Worker:
+    """Send a run to the worker, or to a new one where that has died at rest; return who has it."""
+    if worker is not None:
+        try:
+            worker.send(parcel)
+        except OSError:
+            worker.how_it_died()
+        else:
+            return worker
+    worker = _Worker()
+    worker.send(parcel)
     return worker
 
 
@@ -218,9 +232,12 @@ class _Worker:
     def lives(self) -> bool:
         return self._process.poll() is None
 
-    def do(self, parcel: Parcel) -> bytes:
-        """Send a run and return the reply; raises EOFError or OSError when the process has died."""
+    def send(self, parcel: Parcel) -> None:
+        """Send a run; raises OSError when the process has died."""
         self._connection.send_bytes(pickle.dumps(tuple(parcel), 5))
+
+    def reply(self) -> bytes:
+        """Return how the run ended, once it has; raises EOFError or OSError when the process dies before."""
         while True:
             message = self._receive(self._connection)
             if message[:1] != LOG:
