@@ -28,8 +28,8 @@ import time; began = time.process_time()
 from flowstone import task
 from flowstone.cache_policies import INPUTS
 @task(cache_policy=INPUTS)
-def work(x):
-    return [x]
+def work(n):
+    return [n]
 for x in range(1000): work(x)
 print(time.process_time())
 """

@@ -121,7 +121,17 @@ class TaskRun(Run):
         tags: frozenset[str],
         name: str | Any,
     ) -> None:
-        super().__init__(tags, name)
+        # what Run.__init__ does, without the call: one is made for every call of a task
+        self._id = None
+        self._name = name if isinstance(name, str) else None
+        self._name_recipe = name
+        self.tags = tags
+        self.run_count = 0
+        self.started = None
+        self.ended = None
+        self.created = current_clock().now()
+        self._pending = None
+        self._entered = []
         self.task_name = task_name
         self.task_key = task_key
         self.flow_run_id = flow_run_id

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from flowstone.cache_policies.standard import CacheKeyFnPolicy
     from flowstone.filesystems.base import Storage
-    from flowstone.fingerprints import Fingerprint
     from flowstone.locking.base import LockManager
 
 _OPTIONS = ("key_storage", "isolation_level", "lock_manager")
@@ -75,7 +74,7 @@ class CachePolicy:
             return KeyPlan(None, [], self, f"{self!r} raised {type(error).__name__}: {error}", error)
 
     def _plan(self, call: Call) -> KeyPlan:
-        if self._is_users_own():
+        if self._is_users_own:
             key = self._own_key(call)
             return KeyPlan(key, [(self._own_name(), token(key))], self, verbatim=True)
         pieces: list[Piece] = []
@@ -83,7 +82,7 @@ class CachePolicy:
             ingredient.gather(call, pieces)
         if not pieces:
             raise NoKey(self._silence())
-        return KeyPlan(key_of(pieces), pieces, self, fingerprint=self.fingerprint(call))
+        return KeyPlan(key_of(pieces), pieces, self, fingerprint=call.fingerprint)
 
     def _silence(self) -> str:
         told = "; ".join(ingredient.silence for ingredient in self.ingredients)
@@ -93,10 +92,12 @@ class CachePolicy:
         """Add what this ingredient says of the call; raise NoKey to veto a key."""
         pieces.append((self._own_name(), token(self._own_key(call))))
 
-    def _is_users_own(self) -> bool:
-        """Whether this is a policy that only says how to compute a key; alone, what it says is the key."""
-        kind = type(self)
-        return kind.gather is CachePolicy.gather and kind.compute_key is not CachePolicy.compute_key
+    _is_users_own: ClassVar[bool] = False
+    """Whether this is a policy that only says how to compute a key; alone, what it says is the key."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._is_users_own = cls.gather is CachePolicy.gather and cls.compute_key is not CachePolicy.compute_key
 
     def _own_name(self) -> str:
         return f"{type(self).__module__}.{type(self).__qualname__}"
@@ -106,10 +107,6 @@ class CachePolicy:
             raise ConfigurationError(f"{self._own_name()} must override compute_key to be a cache policy.")
         context = call.context()
         return checked_key(self, self.compute_key(context, dict(call.inputs), dict(call.flow_parameters or {})))
-
-    def fingerprint(self, call: Call) -> Fingerprint | None:
-        """Return the code that counts in the key of this call, if any does."""
-        return None
 
     silence: ClassVar[str] = "the policy had nothing to say"
     """Why a call has no key when this ingredient, alone, added nothing."""
@@ -178,9 +175,6 @@ class CompoundCachePolicy(CachePolicy):
     @property
     def ingredients(self) -> tuple[CachePolicy, ...]:
         return self.policies
-
-    def fingerprint(self, call: Call) -> Fingerprint | None:
-        return next((found for policy in self.policies if (found := policy.fingerprint(call)) is not None), None)
 
     def without(self, name: str) -> CachePolicy:
         return _with_options(CompoundCachePolicy(policy.without(name) for policy in self.policies), _options(self))

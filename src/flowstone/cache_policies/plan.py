@@ -43,10 +43,11 @@ class FingerprintedTask(Protocol):
 class Call:
     """One call as a policy sees it: the task, the bound arguments, and the run around it.
 
-    `context` and `run_id` are recipes, since most policies need neither.
+    `context` and `run_id` are recipes, since most policies need neither. `fingerprint` is set by the ingredient that
+    counts code, if there is one.
     """
 
-    __slots__ = ("context", "flow_parameters", "inputs", "run_id", "task")
+    __slots__ = ("context", "fingerprint", "flow_parameters", "inputs", "run_id", "task")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Call:
         self.flow_parameters = flow_parameters
         self.run_id = run_id
         self.context = context
+        self.fingerprint: Fingerprint | None = None
 
 
 class NoKey(Exception):

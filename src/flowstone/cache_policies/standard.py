@@ -11,7 +11,7 @@ from flowstone.exceptions import ConfigurationError
 from flowstone.hashing import token
 
 if TYPE_CHECKING:
-    from flowstone.fingerprints import Boundary, Fingerprint
+    from flowstone.fingerprints import Boundary
 
 CacheKeyFn = Callable[[Any, dict[str, Any]], "str | None"]
 
@@ -84,10 +84,9 @@ class TaskSource(CachePolicy):
 
     def gather(self, call: Call, pieces: list[Piece]) -> None:
         if call.task is not None:
-            pieces.append(("source", call.task.source_fingerprint().digest))
-
-    def fingerprint(self, call: Call) -> Fingerprint | None:
-        return None if call.task is None else call.task.source_fingerprint()
+            found = call.task.source_fingerprint()
+            call.fingerprint = call.fingerprint or found
+            pieces.append(("source", found.digest))
 
     def __repr__(self) -> str:
         return "TASK_SOURCE"
@@ -107,12 +106,9 @@ class Code(CachePolicy):
         self._boundary: Boundary | None = None
 
     def gather(self, call: Call, pieces: list[Piece]) -> None:
-        found = self.fingerprint(call)
-        if found is not None:
+        if call.task is not None:
+            call.fingerprint = found = call.task.code_fingerprint(self.boundary())
             pieces.append(("code", found.digest))
-
-    def fingerprint(self, call: Call) -> Fingerprint | None:
-        return None if call.task is None else call.task.code_fingerprint(self.boundary())
 
     def boundary(self) -> Boundary | None:
         """Return the boundary between own and foreign code, or None for the usual one."""

@@ -228,7 +228,10 @@ async def finish_from_cache(call: TaskCall, hit: Hit | StagedRecord) -> None:
     message, data = (value.message, value.data) if isinstance(value, State) else (None, value)
     state = State(StateType.COMPLETED, "Cached", message, data, _served_from(call, hit))
     call.run.enter(state)
-    await conclude(call, state)
+    if call.task.on_completion_hooks or anyone_listens():
+        await conclude(call, state)
+    else:
+        call.run.ended = call.clock.now()
 
 
 def _served_from(call: TaskCall, hit: Hit | StagedRecord) -> Any:
