@@ -36,6 +36,9 @@ def team(processes: Processes, folder: Path) -> Callable[[int], list[Any]]:
 
 
 class TestDeath:
+    def test_the_longest_pause_leaves_time_to_succeed(self, folder: Path) -> None:
+        assert DoorFiles(str(folder)).pause(3600) <= SOON / 2
+
     def test_a_killed_holder_is_succeeded_at_once_by_exactly_one(self, team: Callable[[int], list[Any]]) -> None:
         holder, *others = team(5)
         assert holder.do("acquire_lock", "k", "h")
@@ -122,6 +125,15 @@ class TestForks:
         assert parent.do("acquire_lock", "k", "h")
         assert len(parent.do("open_files", str(folder))) == 1
         assert parent.do("fork", ["open_files", str(folder)], 0)["said"]["value"] == []
+
+    def test_a_child_closes_what_a_thread_of_its_parent_was_using(self, folder: Path) -> None:
+        doors = DoorFiles(str(folder))
+        used = doors._file(0)  # as by another thread, whose frames stay in the child for ever
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if used.fd == -1 and not open_in(folder) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert used.fd != -1
 
     def test_a_child_enters_below_its_parent_as_a_guest(self, team: Callable[[int], list[Any]]) -> None:
         (parent,) = team(1)

@@ -42,13 +42,14 @@ class TestLeases:
     def test_a_killed_holder_is_succeeded_within_one_lease_by_exactly_one(
         self, processes: Processes, redis_server: Any
     ) -> None:
-        lease = 2.0
+        lease = 3.0
         holder, *others = processes(3, kind="redis", port=redis_server.port, lease=lease)
         assert holder.do("acquire_lock", "k", "h")
         for number, other in enumerate(others):
             assert other.do("is_locked", "k")
             other.tell("acquire_lock", "k", f"w{number}")
         time.sleep(0.5)
+        assert holder.do("still_held", "k", "h")  # the lease is as long as can be
         killed = holder.kill()
         deadline = killed + 10 * lease
         while not (inside := [other for other in others if not other.silent(0.01)]):
@@ -222,6 +223,7 @@ class TestTrouble:
         assert manager.still_held("k", "a")
         monkeypatch.undo()
         manager.release_lock("k", "a")
+        assert not manager.is_locked("k")
 
 
 class TestArguments:

@@ -35,10 +35,6 @@ class Over(SpaceLockManager):
     def __init__(self, space: LockSpace) -> None:
         self.space = space
 
-    @property
-    def quick(self) -> bool:  # type: ignore[override]
-        return self.space.quick
-
 
 class Kind:
     """One kind of lock manager: `here()` as users make it, `elsewhere()` as another process would have it."""

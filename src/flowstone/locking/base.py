@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import ClassVar
 
 from flowstone.exceptions import ConfigurationError, LockError, LockTimeout
 from flowstone.locking.holders import holder_path as holder_path
@@ -46,8 +45,10 @@ class LockManager(ABC):
     always a fact.
     """
 
-    quick: ClassVar[bool] = True
-    """Whether the methods without a wait return within microseconds, so that they can be called on an event loop."""
+    @property
+    def quick(self) -> bool:
+        """Whether the methods without a wait return within microseconds, so that an event loop may call them."""
+        return True
 
     # -- to be written for each kind
 

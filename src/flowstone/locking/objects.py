@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowstone.exceptions import ConfigurationError, LockError, StoreError
 from flowstone.filesystems.base import INTERNAL_PREFIX
@@ -276,8 +276,6 @@ class ObjectLockManager(SpaceLockManager):
     `lease` seconds at most; one that is cut off from the store for so long loses its locks, and `still_held` says so.
     The first use raises ConfigurationError if the server ignores conditional writes.
     """
-
-    quick: ClassVar[bool] = False
 
     def __init__(self, storage: ObjectStorage, lease: float = LEASE) -> None:
         if lease < _SHORTEST_LEASE:

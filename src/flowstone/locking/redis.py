@@ -249,8 +249,6 @@ class RedisLockManager(SpaceLockManager):
     a replica may forget a lock: the fencing token of the next holder is greater all the same.
     """
 
-    quick = False
-
     def __init__(
         self,
         host: str = "127.0.0.1",

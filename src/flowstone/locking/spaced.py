@@ -17,6 +17,10 @@ class SpaceLockManager(LockManager):
 
     space: LockSpace
 
+    @property
+    def quick(self) -> bool:
+        return self.space.quick
+
     def acquiring(
         self, key: str, holder: str, acquire_timeout: float | None, hold_timeout: float | None
     ) -> Waiting[bool]:
