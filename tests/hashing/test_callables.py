@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -112,3 +115,31 @@ def test_whoever_knows_classes_is_asked_only_for_those_that_cannot_be_imported()
 
 class HasName:
     pass
+
+
+def test_copying_an_instance_does_not_change_its_class() -> None:
+    kind = local(1)
+    before = token(kind)
+    copy.copy(kind())
+
+    assert token(local(1)) == before
+    assert token(kind) == before
+
+
+def test_a_token_does_not_depend_on_what_was_imported_before() -> None:
+    code = """
+from flowstone.hashing import digest
+
+def f(x): return x + 1
+
+class C:
+    def g(self): return f
+
+print(digest([f, C, C(), 1]))
+"""
+    told = [
+        subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True).stdout
+        for before in ("", "import flowstone.tasks", "import flowstone.fingerprints")
+    ]
+
+    assert len(set(told)) == 1

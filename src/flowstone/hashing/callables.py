@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
+from importlib import import_module
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,11 +23,24 @@ FunctionEncoder = Callable[[FunctionType], bytes]
 ClassEncoder = Callable[[type], bytes]
 
 
+_CODE_IS_KNOWN_BY = "flowstone.fingerprints"  # a floor above; imported by name when the first function is met
+
+
 class _Hooks:
     """What a floor above says of code; without it code objects are walked."""
 
     functions: FunctionEncoder | None = None
     classes: ClassEncoder | None = None
+    told = False
+
+
+def _hooks() -> type[_Hooks]:
+    """The hooks, once whoever knows code had a chance to register: a token never depends on what happens to be imported."""
+    if not _Hooks.told:
+        _Hooks.told = True
+        with suppress(ModuleNotFoundError):
+            import_module(_CODE_IS_KNOWN_BY)
+    return _Hooks
 
 
 _bodies: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
@@ -35,18 +50,20 @@ _in_a_body: ContextVar[bool] = ContextVar("in_a_body", default=False)
 
 def register_functions(encoder: FunctionEncoder | None) -> None:
     """Let `encoder` give the digest that stands for a Python function's code and all it depends on."""
+    _Hooks.told = True
     _Hooks.functions = staticmethod(encoder) if encoder else None
 
 
 def register_classes(encoder: ClassEncoder | None) -> None:
     """Let `encoder` give the digest that stands for the body of a class that cannot be imported by its name."""
+    _Hooks.told = True
     _Hooks.classes = staticmethod(encoder) if encoder else None
 
 
 def _function(value: FunctionType) -> Node:
     attributes = State({name: _told(item) for name, item in value.__dict__.items() if name != "__wrapped__"})
-    if _Hooks.functions is not None:
-        return Node("function", (_Hooks.functions(value), attributes))
+    if (encoder := _hooks().functions) is not None:
+        return Node("function", (encoder(value), attributes))
     return Node(
         "function by code",
         (
@@ -142,8 +159,8 @@ _ON_HEAP = 1 << 9  # types made at run time; others are part of an interpreter o
 
 
 def _body_digest(kind: type) -> bytes:
-    if _Hooks.classes is not None:
-        return _Hooks.classes(kind)
+    if (encoder := _hooks().classes) is not None:
+        return encoder(kind)
     if _in_a_body.get():
         return b""  # classes may refer to each other, so inside of a body others count by their names
     known = _bodies.get(kind)
@@ -174,7 +191,7 @@ _SKIPPED = frozenset(
     for name in (
         *("dict", "weakref", "module", "qualname", "doc", "hash", "slots", "match_args", "firstlineno"),
         *("static_attributes", "abstractmethods", "annotations", "annotations_cache", "annotate", "annotate_func"),
-        *("dataclass_params", "dataclass_fields"),
+        *("dataclass_params", "dataclass_fields", "slotnames"),  # the last by copyreg, when an instance is copied
     )
 ) | {"_abc_impl"}
 
