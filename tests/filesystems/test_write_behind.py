@@ -333,6 +333,42 @@ def test_what_waits_at_the_end_of_the_process_is_written(tmp_path: Path) -> None
     assert keys == {"a", "b", *(f"k{number}" for number in range(200))}
 
 
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_what_waits_at_the_end_of_a_worker_process_is_written(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS)
+    subprocess.run([sys.executable, script, str(tmp_path / "slow"), method], check=True, timeout=120)
+    keys = {entry.key for entry in LocalFileSystem(tmp_path / "slow").scan()}
+    assert keys == {f"{who}{number}" for who in ("process", "pool") for number in range(20)}
+
+
+WORKERS = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from flowstone.filesystems import LocalFileSystem, TieredFileSystem
+
+class Slow(LocalFileSystem):
+    def put(self, *args):
+        import time
+        time.sleep(0.01)
+        return super().put(*args)
+
+def work(who, where):
+    tier = TieredFileSystem("memory://fast", Slow(where))
+    for number in range(20):
+        tier.put(f"{who}{number}", [b"x"])
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    process = context.Process(target=work, args=("process", sys.argv[1]))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(work, "pool", sys.argv[1]).result()
+"""
+
+
 def test_what_cannot_be_written_at_the_end_of_the_process_is_said(tmp_path: Path) -> None:
     (tmp_path / "slow").write_text("a file")
     done = subprocess.run(

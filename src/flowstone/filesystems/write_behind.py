@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -127,6 +128,7 @@ class WriteBehind(Storage):
 
     def _accept(self, blobs: dict[str, bytes]) -> dict[str, Stamp]:
         """Put a job into the queue when there is room for it."""
+        _flush_when_this_process_ends()
         size = sum(map(len, blobs.values()))
         self._changed.acquire()
         try:
@@ -270,6 +272,22 @@ def _flush_all() -> None:
             storage.flush()
         except StoreError as error:
             warn_once(("write-behind", storage.identity), f"At the end of the process: {error}")
+
+
+_arranged_in = 0
+
+
+def _flush_when_this_process_ends() -> None:
+    """Make sure of `_flush_all` in children of multiprocessing too, which end without `atexit` when they were forked."""
+    global _arranged_in  # a memo of the process it was done in, made stale by a fork
+    if _arranged_in == os.getpid():
+        return
+    _arranged_in = os.getpid()
+    module = sys.modules.get("multiprocessing.process")
+    if module is not None and module.parent_process() is not None:
+        from multiprocessing.util import Finalize  # loaded already
+
+        Finalize(None, _flush_all, exitpriority=100)
 
 
 def _renew_after_fork() -> None:
