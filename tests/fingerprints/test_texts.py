@@ -16,7 +16,10 @@ import pytest
 from flowstone.fingerprints import code_fingerprint, source_fingerprint
 from flowstone.fingerprints.texts import Text, texts_of
 
-PRINT = "from flowstone.fingerprints import code_fingerprint, source_fingerprint; print(source_fingerprint({0}).digest.hex(), code_fingerprint({0}).digest.hex())"
+PRINT = (
+    "from flowstone.fingerprints import code_fingerprint, source_fingerprint; "
+    "print(source_fingerprint({0}).digest.hex(), code_fingerprint({0}).digest.hex())"
+)
 
 
 def shown(fn) -> str:
@@ -194,7 +197,10 @@ def test_a_script_has_the_fingerprints_of_the_same_file_as_a_module(project):
 
 
 def test_a_script_run_by_a_relative_path_that_then_leaves_its_folder_keeps_its_source(project):
-    text = f"def step(x):\n    return 1\n\nimport os\nos.chdir('/')\n{PRINT.format('step')}\nprint(source_fingerprint(step).parts[0].text)\n"
+    text = (
+        f"def step(x):\n    return 1\n\nimport os\nos.chdir('/')\n{PRINT.format('step')}\n"
+        "print(source_fingerprint(step).parts[0].text)\n"
+    )
     project.write("job.py", text)
 
     assert "no source" not in project.run("job.py")
@@ -216,7 +222,10 @@ def test_code_from_the_command_line_counts_by_its_bytecode_with_constants(projec
 
 
 def test_assertions_rewritten_by_pytest_do_not_hide_a_source(project):
-    text = "def step(x):\n    assert x > 0, 'positive'  # of course\n    return [assert_(y) for y in x]\n\ndef assert_(x):\n    assert x\n"
+    text = (
+        "def step(x):\n    assert x > 0, 'positive'  # of course\n    return [assert_(y) for y in x]\n\n"
+        "def assert_(x):\n    assert x\n"
+    )
     project.write("plain.py", text)
     project.write("test_job.py", text + f"\ndef test_it():\n    {PRINT.format('step')}\n")
     plain = project.run("-c", f"import plain; {PRINT.format('plain.step')}")

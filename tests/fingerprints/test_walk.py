@@ -283,7 +283,7 @@ def test_cycles_of_all_kinds_end_and_are_stable(project):
 def test_values_shared_or_merely_equal_are_the_same(job):
     module = job("A = [1]\nB = A\nC = (1, 2)\n\ndef step(x):\n    return A, B, C, (1, 2)\n")
     before = digest(module.step)
-    module.B, module.C = [1], tuple([1, 2])
+    module.B, module.C = [1], (1, 2)
 
     assert digest(module.step) == before
 
@@ -374,3 +374,27 @@ def test_the_boundary_decides_what_is_followed(job):
     wide = Boundary(include=("json.decoder",))
     assert "json.decoder.scanstring" not in parts(json.loads)
     assert "json.decoder.JSONDecoder" in {part.name for part in code_fingerprint(json.decoder.JSONDecoder, wide).parts}
+
+
+def test_a_method_looked_up_on_a_subclass_reaches_what_that_overrides(job):
+    module = job(
+        """
+        class Base:
+            def go(self):
+                return self.helper()
+            def helper(self):
+                return 1
+
+        class Child(Base):
+            def helper(self):
+                return 2
+        """
+    )
+    on_child = code_fingerprint(module.Base.go, owner=module.Child)
+
+    assert on_child.digest != code_fingerprint(module.Base.go, owner=module.Base).digest
+    assert code_fingerprint(module.Base.go, owner=module.Base).digest == digest(module.Base.go)
+    assert code_fingerprint(module.Base.go, owner=module.Child) is on_child
+    module.Child.helper = lambda self: 3
+    assert code_fingerprint(module.Base.go, owner=module.Child).digest != on_child.digest
+    assert code_fingerprint(module.Base.go, Boundary(exclude=("job.Child",)), module.Child).digest != on_child.digest

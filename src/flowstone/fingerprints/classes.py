@@ -1,7 +1,8 @@
 """The nodes of classes: their source where it can be had and believed, and what they are at run time.
 
-A class keeps no code object of its own body. So its text is believed where the code of its methods was compiled from it; what can
-be seen at run time counts beside it: bases, plain values, members of enums, defaults of fields, and methods put in from elsewhere.
+A class keeps no code object of its own body. So its text is believed where the code of its methods was compiled from it;
+what can be seen at run time counts beside it: bases, plain values, members of enums, defaults of fields, and methods put
+in from elsewhere.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 from flowstone.fingerprints.base import Fingerprint
 from flowstone.fingerprints.boundary import Boundary
@@ -11,11 +12,15 @@ from flowstone.fingerprints.identity import ByIdentity
 
 
 class Kept:
-    """The fingerprints made under one boundary, with or without what code reaches, by the identity of their function."""
+    """The fingerprints made under one boundary, with or without what code reaches, by the identity of their function.
 
-    def __init__(self, boundary: Boundary, *, reach: bool) -> None:
+    Where `owner` is given, the functions are methods looked up on that class, which is not kept alive.
+    """
+
+    def __init__(self, boundary: Boundary, *, reach: bool, owner: type | None = None) -> None:
         self._boundary = boundary
         self._reach = reach
+        self._owner = None if owner is None else ref(owner)
         self._known: ByIdentity[tuple[Guard, Fingerprint]] = ByIdentity(most=4096)
         self._entries = self._known.entries
 
@@ -29,7 +34,7 @@ class Kept:
     def _make(self, fn: Any) -> Fingerprint:
         from flowstone.fingerprints.walk import Walk  # what a process needs only if it fingerprints anything
 
-        walk = Walk(fn, self._boundary, reach=self._reach)
+        walk = Walk(fn, self._boundary, reach=self._reach, owner=self._owner() if self._owner else None)
         fingerprint = walk.fingerprint()
         self._known.keep(fn, (walk.guard, fingerprint))
         return fingerprint

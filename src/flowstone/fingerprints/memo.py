@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
+from flowstone._version import VERSION
 from flowstone.fingerprints.decorators import is_flowstones
 from flowstone.fingerprints.identity import ByIdentity
 from flowstone.fingerprints.refs import Ref
@@ -25,7 +26,9 @@ from flowstone.fingerprints.stamps import Stamp, stamp_of, surely_after
 if TYPE_CHECKING:
     from flowstone.fingerprints.analysis import Analysis
 
-_HEAD = b"flowstone fingerprint memo 2\n"
+_HEAD = (
+    f"flowstone {VERSION} fingerprint memo 3\n".encode()
+)  # another number for each change of what analyses say of the same code
 _KEY = b"flowstone: memo of fingerprints".ljust(32, b".")
 _MOST = 1000  # entries of one sheet; a file with more keeps the latest
 

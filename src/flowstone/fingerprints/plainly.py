@@ -10,11 +10,11 @@ _OF_C = (GetSetDescriptorType, MemberDescriptorType)
 
 def attribute(value: Any, name: str) -> Any:
     """Return an attribute that an object really has, in its own namespace or in a slot; None for any other."""
-    for kind in type(value).__mro__:
-        entry = kind.__dict__.get(name)
-        if entry is not None:
-            return entry.__get__(value) if isinstance(entry, _OF_C) else None
     try:
+        for kind in type(value).__mro__:
+            entry = kind.__dict__.get(name)
+            if entry is not None:
+                return entry.__get__(value) if type(entry) in _OF_C else None
         return object.__getattribute__(value, "__dict__").get(name)
     except AttributeError:
         return None

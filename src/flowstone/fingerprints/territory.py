@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NamedTuple
 
+from flowstone._version import VERSION
 from flowstone.fingerprints.boundary import Boundary
 
 OWN = "own"
@@ -30,11 +31,10 @@ _OWN = Territory(OWN)
 _STDLIB = Territory(STDLIB)
 
 
-class _Known:
-    """What was found out so far; a module is told by its name and its file."""
-
-    modules: dict[tuple[str, str], Territory] = {}
-    folders: dict[str, list[tuple[str, str, str]]] = {}  # by folder: (normalised name, version, metadata's path)
+# What was found out so far: of modules, told by name and file, and of the distributions in folders, each with its
+# normalised name, its version and the place of its metadata.
+_modules: dict[tuple[str, str], Territory] = {}
+_folders: dict[str, list[tuple[str, str, str]]] = {}
 
 
 def territory_of(module_name: str, boundary: Boundary, name: str = "") -> Territory:
@@ -44,9 +44,9 @@ def territory_of(module_name: str, boundary: Boundary, name: str = "") -> Territ
         return _OWN if verdict else Territory(EXCLUDED)
     module = sys.modules.get(module_name)
     file = getattr(module, "__file__", None) or ""
-    known = _Known.modules.get((module_name, file))
+    known = _modules.get((module_name, file))
     if known is None:
-        known = _Known.modules[module_name, file] = _classify(module_name, file, module is not None)
+        known = _modules[module_name, file] = _classify(module_name, file)
     return known
 
 
@@ -66,7 +66,7 @@ def territory_of_unloaded(module_name: str, boundary: Boundary) -> Territory | N
         return None
     if spec is None:
         return None
-    return _classify(top, spec.origin if spec.has_location and spec.origin else "", loaded=False)
+    return _classify(top, spec.origin if spec.has_location and spec.origin else "")
 
 
 def _verdict(name: str, boundary: Boundary) -> bool | None:
@@ -82,37 +82,20 @@ def _verdict(name: str, boundary: Boundary) -> bool | None:
     return None
 
 
-def _classify(module_name: str, file: str, loaded: bool) -> Territory:
+def _classify(module_name: str, file: str) -> Territory:
     top = module_name.partition(".")[0]
     if top in _SCRIPTS:
         return _OWN
     if top == "flowstone":
-        return Territory(DISTRIBUTION, "flowstone", _own_version())
+        return Territory(DISTRIBUTION, "flowstone", VERSION)
     if not file:
         if top in sys.builtin_module_names or top in sys.stdlib_module_names:
             return _STDLIB
-        return _namespace_package(module_name) if loaded else _OWN
+        return _OWN  # made up at run time, or a folder of packages, which has no code itself
     real = os.path.realpath(file)
     if real.startswith(_STDLIB_FOLDER) and not _in_site_folder(real):
         return _STDLIB
     return _installed(file, top) or _OWN
-
-
-def _namespace_package(module_name: str) -> Territory:
-    """A package without a file of its own belongs to whoever its folder belongs to."""
-    for folder in getattr(sys.modules[module_name], "__path__", ()):
-        found = _installed(os.path.join(folder, "__init__.py"), module_name.partition(".")[0])
-        if found is not None:
-            return found
-    return _OWN
-
-
-def _own_version() -> str:
-    for folder in sys.path:
-        for name, version, _ in _distributions(folder or os.curdir):
-            if name == "flowstone":
-                return version
-    return ""
 
 
 def _installed(file: str, top: str) -> Territory | None:
@@ -151,9 +134,9 @@ def _normalised(name: str) -> str:
 
 
 def _distributions(folder: str) -> list[tuple[str, str, str]]:
-    known = _Known.folders.get(folder)
+    known = _folders.get(folder)
     if known is None:
-        known = _Known.folders[folder] = _list_distributions(folder)
+        known = _folders[folder] = _list_distributions(folder)
     return known
 
 

@@ -212,15 +212,12 @@ def _around(tree: ast.Module, target: ast.Lambda) -> tuple[Definition, ...]:
     return tuple(sorted(around, key=lambda node: (node.lineno, node.col_offset)))
 
 
-class _Texts:
-    """The texts read so far, newest first by file; filled by looking."""
-
-    by_file: dict[str, list[Text]] = {}
+_by_file: dict[str, list[Text]] = {}  # the texts read so far, newest first
 
 
 def texts_of(filename: str, namespace: Mapping[str, object]) -> list[Text]:
     """Return the versions of a file's text that are known, the current one first."""
-    known = _Texts.by_file.setdefault(filename, [])
+    known = _by_file.setdefault(filename, [])
     stamp = stamp_of(filename)
     if stamp is not None:
         if not known or known[0].stamp != stamp:

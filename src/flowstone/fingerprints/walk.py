@@ -39,8 +39,9 @@ class Walk:
     closure and what it wraps.
     """
 
-    def __init__(self, root: object, boundary: Boundary, *, reach: bool) -> None:
+    def __init__(self, root: object, boundary: Boundary, *, reach: bool, owner: type | None = None) -> None:
         self.root = root
+        self.owner = owner
         self.boundary = boundary
         self.reach = reach
         self.guard = Guard(root)
@@ -54,7 +55,10 @@ class Walk:
 
     def fingerprint(self) -> Fingerprint:
         """Walk to the end and return what was found."""
-        target = self.target(self.root, code_name(self.root), "function", "")
+        if self.owner is not None and type(self.root) is FunctionType:
+            target: Node | bytes = self.method(self.root, self.owner)
+        else:
+            target = self.target(self.root, code_name(self.root), "function", "")
         while self._waiting:
             self._waiting.popleft()()
         memo.flush()
