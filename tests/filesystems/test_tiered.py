@@ -120,6 +120,21 @@ def test_what_a_tier_promises_is_what_its_slowest_layer_promises(slow: Counted, 
     assert tier(LocalFileSystem(tmp_path), slow, read_only=True).atomic_groups
 
 
+def test_making_a_tier_asks_nothing_of_its_layers() -> None:
+    class Untouchable(Counted):
+        @property
+        def coordinates(self) -> bool:  # type: ignore[override]
+            raise AssertionError("asked")
+
+        atomic_groups = identity = coordinates  # type: ignore[assignment]
+
+    for options in ({}, {"read_only": True}, {"write_back": True}, {"trust_seconds": 1.0}, {"trust_seconds": math.inf}):
+        storage = tier(MemoryFileSystem(), Untouchable(), **options)
+        storage.put("k", [b"data"])
+        assert content(storage, "k") == b"data"
+        storage.flush()
+
+
 # Copies.
 
 

@@ -13,14 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from flowstone.exceptions import StoreError
 from flowstone.filesystems.base import Blob, Buffer, Entry, Stamp, Storage, SweepReport, WriteMode
+from flowstone.filesystems.in_front import InFront
 from flowstone.warn import warn_once
-
-if TYPE_CHECKING:
-    from flowstone.locking.base import LockManager
 
 Kind = Literal["copy", "own"]
 
@@ -53,22 +51,17 @@ def read_note(data: bytes | memoryview) -> tuple[Kind, Stamp | None, int] | None
     return None
 
 
-class Copied(Storage):
+class Copied(InFront):
     """Reads `far` through copies in `near`; writes go to `far` first.
 
     With `trusting`, a copy that is there is good without asking: for records that never change.
     """
 
     def __init__(self, near: Storage, far: Storage, *, trusting: bool = False) -> None:
+        super().__init__(far)
         self.near = near
         self.far = far
         self.trusting = trusting
-        self.coordinates = far.coordinates
-        self.atomic_groups = far.atomic_groups
-
-    @property
-    def identity(self) -> str:
-        return self.far.identity
 
     def get(self, key: str) -> Blob | None:
         copy = self._copy(key) if self.trusting else None
@@ -131,25 +124,19 @@ class Copied(Storage):
         _discard(self.near, key)
         return found
 
-    def scan(self, prefix: str = "") -> Iterator[Entry]:
-        return self.far.scan(prefix)
-
     def touch(self, key: str) -> None:
         self.near.touch(key)
         self.far.touch(key)
-
-    def natural_lock_manager(self) -> LockManager | None:
-        return self.far.natural_lock_manager()
 
     def flush(self) -> None:
         self.near.flush()
         self.far.flush()
 
     def sweep(self) -> SweepReport:
-        return _sweep_both(self.near, self.far)
+        return SweepReport(*(one + other for one, other in zip(self.near.sweep(), self.far.sweep())))
 
 
-class Overlaid(Storage):
+class Overlaid(InFront):
     """Reads `far` through copies in `near`, and keeps all writes in `near`: the far storage is somebody else's.
 
     An own blob hides the far one until that changes: the later of the two is the one to be seen. Blobs in `near` that
@@ -157,18 +144,21 @@ class Overlaid(Storage):
     near is taken as good, and it is asked again only after some seconds.
     """
 
-    coordinates = False
     PATIENCE_SECONDS = 30.0
 
     def __init__(
         self, near: Storage, far: Storage, *, trusting: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__(near)
         self.near = near
         self.far = far
         self.trusting = trusting
-        self.atomic_groups = near.atomic_groups
         self._clock = clock
         self._away_until = -math.inf
+
+    @property
+    def coordinates(self) -> bool:  # type: ignore[override]  # two storages are looked at, one after the other
+        return False
 
     @property
     def identity(self) -> str:
@@ -262,18 +252,6 @@ class Overlaid(Storage):
             if kind == "own" and entry.key not in seen:
                 yield entry._replace(size=entry.size - size)
 
-    def touch(self, key: str) -> None:
-        self.near.touch(key)
-
-    def natural_lock_manager(self) -> LockManager | None:
-        return self.near.natural_lock_manager()
-
-    def flush(self) -> None:
-        self.near.flush()
-
-    def sweep(self) -> SweepReport:
-        return self.near.sweep()
-
 
 class _Any:
     """Stands for a far stamp that could not be asked: every near blob fits it."""
@@ -283,24 +261,19 @@ _ANY = _Any()
 _UNNOTED: tuple[Kind, Stamp | None, int] = ("own", None, 0)
 
 
-class Trusted(Storage):
+class Trusted(InFront):
     """Asks `far` for the stamp of a key at most once in `seconds`."""
 
     _MOST = 100_000
 
     def __init__(self, far: Storage, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(far)
         self.far = far
         self.seconds = seconds
-        self.coordinates = far.coordinates
-        self.atomic_groups = far.atomic_groups
         self._clock = clock
         self._lock = threading.Lock()
         self._writes = 0
         self._answers: dict[str, tuple[float, Stamp]] = {}
-
-    @property
-    def identity(self) -> str:
-        return self.far.identity
 
     def get(self, key: str) -> Blob | None:
         writes = self._writes
@@ -316,9 +289,6 @@ class Trusted(Storage):
         stamp = self.far.stamp(key)
         self._learn(key, stamp, writes)
         return stamp
-
-    def head(self, key: str, size: int) -> bytes | None:
-        return self.far.head(key, size)
 
     def put(self, key: str, parts: Sequence[Buffer], mode: str = WriteMode.OVERWRITE) -> Stamp | None:
         stamp = self.far.put(key, parts, mode)
@@ -348,21 +318,6 @@ class Trusted(Storage):
             for key in keys:
                 self._answers.pop(key, None)
 
-    def scan(self, prefix: str = "") -> Iterator[Entry]:
-        return self.far.scan(prefix)
-
-    def touch(self, key: str) -> None:
-        self.far.touch(key)
-
-    def natural_lock_manager(self) -> LockManager | None:
-        return self.far.natural_lock_manager()
-
-    def flush(self) -> None:
-        self.far.flush()
-
-    def sweep(self) -> SweepReport:
-        return self.far.sweep()
-
 
 def _own(stamp: Stamp) -> Stamp:
     return Stamp(("own", *stamp))
@@ -371,7 +326,3 @@ def _own(stamp: Stamp) -> Stamp:
 def _discard(storage: Storage, key: str) -> None:
     with suppress(StoreError):
         storage.delete(key)
-
-
-def _sweep_both(near: Storage, far: Storage) -> SweepReport:
-    return SweepReport(*(one + other for one, other in zip(near.sweep(), far.sweep())))

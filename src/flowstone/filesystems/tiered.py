@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from flowstone.exceptions import ConfigurationError
 from flowstone.filesystems import resolve_storage
-from flowstone.filesystems.base import Blob, Buffer, Entry, Stamp, Storage, SweepReport, WriteMode, check_key
+from flowstone.filesystems.base import Blob, Buffer, Stamp, Storage, WriteMode, check_key
 from flowstone.filesystems.copies import Copied, Overlaid, Trusted
+from flowstone.filesystems.in_front import InFront
 from flowstone.filesystems.write_behind import WriteBehind
-
-if TYPE_CHECKING:
-    from flowstone.locking.base import LockManager
 
 DEFAULT_WAITING_BYTES = 256 << 20
 
 
-class TieredFileSystem(Storage):
+class TieredFileSystem(InFront):
     """Joins `layers`, from the fastest to the slowest, such as memory, a folder and a bucket.
 
     The slowest layer has the last word. Reading goes through the faster ones: each keeps copies of what lies behind
@@ -57,9 +54,7 @@ class TieredFileSystem(Storage):
         self.write_back = write_back
         self.trust_seconds = trust_seconds
         self.max_waiting_bytes = max_waiting_bytes
-        self._top = self._stack()
-        self.coordinates = self._top.coordinates
-        self.atomic_groups = self._top.atomic_groups
+        super().__init__(self._stack())
 
     def _stack(self) -> Storage:
         *fast, top = self.layers
@@ -74,10 +69,6 @@ class TieredFileSystem(Storage):
             top = WriteBehind(top, max_bytes=self.max_waiting_bytes)
         return top
 
-    @property
-    def identity(self) -> str:
-        return self._top.identity
-
     def __repr__(self) -> str:
         return f"TieredFileSystem({', '.join(map(repr, self.layers))})"
 
@@ -87,41 +78,23 @@ class TieredFileSystem(Storage):
 
     def get(self, key: str) -> Blob | None:
         check_key(key)
-        return self._top.get(key)
+        return self.behind.get(key)
 
     def stamp(self, key: str) -> Stamp | None:
         check_key(key)
-        return self._top.stamp(key)
+        return self.behind.stamp(key)
 
     def head(self, key: str, size: int) -> bytes | None:
         check_key(key)
-        return self._top.head(key, size)
+        return self.behind.head(key, size)
 
     def put(self, key: str, parts: Sequence[Buffer], mode: str = WriteMode.OVERWRITE) -> Stamp | None:
         check_key(key)
-        return self._top.put(key, parts, mode)
-
-    def publish(self, group: Sequence[tuple[str, Sequence[Buffer]]]) -> None:
-        self._top.publish(group)
+        return self.behind.put(key, parts, mode)
 
     def delete(self, key: str) -> bool:
         check_key(key)
-        return self._top.delete(key)
-
-    def scan(self, prefix: str = "") -> Iterator[Entry]:
-        return self._top.scan(prefix)
-
-    def touch(self, key: str) -> None:
-        self._top.touch(key)
-
-    def natural_lock_manager(self) -> LockManager | None:
-        return self._top.natural_lock_manager()
-
-    def flush(self) -> None:
-        self._top.flush()
-
-    def sweep(self) -> SweepReport:
-        return self._top.sweep()
+        return self.behind.delete(key)
 
 
 def _rebuild(

@@ -9,15 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from flowstone.exceptions import StoreError
-from flowstone.filesystems.base import Blob, Buffer, Entry, Stamp, Storage, SweepReport, WriteMode, check_key
+from flowstone.filesystems.base import Blob, Buffer, Entry, Stamp, Storage, WriteMode, check_key
+from flowstone.filesystems.in_front import InFront
 from flowstone.warn import warn_once
-
-if TYPE_CHECKING:
-    from flowstone.locking.base import LockManager
 
 _IDLE_SECONDS = 2.0
 _MOST_ALIASES = 10_000
@@ -34,7 +31,7 @@ class _Job:
         self.size = sum(map(len, blobs.values()))
 
 
-class WriteBehind(Storage):
+class WriteBehind(InFront):
     """Writes to `storage` in the background; this object sees its writes at once, others when they are done.
 
     At most `max_bytes` in `max_jobs` writes wait; who wants to write more waits. Writes of one key stay in order.
@@ -43,9 +40,8 @@ class WriteBehind(Storage):
     """
 
     def __init__(self, storage: Storage, *, max_bytes: int, max_jobs: int = 1000, workers: int = 4) -> None:
+        super().__init__(storage)
         self.storage = storage
-        self.coordinates = storage.coordinates
-        self.atomic_groups = storage.atomic_groups
         self._max_bytes = max_bytes
         self._max_jobs = max_jobs
         self._max_workers = workers
@@ -65,10 +61,6 @@ class WriteBehind(Storage):
         self._failures: list[str] = []
         # What our stamp of a write became when it was done, so that the blob keeps its stamp for us.
         self._aliases: dict[str, tuple[Stamp, Stamp]] = {}
-
-    @property
-    def identity(self) -> str:
-        return self.storage.identity
 
     # Reading: what waits comes first.
 
@@ -248,15 +240,6 @@ class WriteBehind(Storage):
                 self._do(job)
             finally:
                 self._changed.acquire()
-
-    def touch(self, key: str) -> None:
-        self.storage.touch(key)
-
-    def natural_lock_manager(self) -> LockManager | None:
-        return self.storage.natural_lock_manager()
-
-    def sweep(self) -> SweepReport:
-        return self.storage.sweep()
 
 
 def _size(parts: Sequence[Buffer]) -> int:
