@@ -235,7 +235,7 @@ def _with_options(policy: CachePolicy, options: Mapping[str, object]) -> CachePo
 
 
 def _agreed_options(policies: Iterable[CachePolicy]) -> dict[str, object]:
-    agreed: dict[str, object] = dict.fromkeys(_OPTIONS)
+    agreed: dict[str, object] = {name: None for name in _OPTIONS}  # noqa: C420 - typed by its values
     for policy in policies:
         for name, value in _options(policy).items():
             if value is None or value == agreed[name]:

@@ -426,5 +426,5 @@ _Writer.handlers = {
     ast.GeneratorExp: _Writer.comprehension,
     ast.DictComp: _Writer.comprehension,
 }
-if hasattr(ast, "TypeAlias"):
-    _Writer.handlers[ast.TypeAlias] = _Writer.alias_type
+if (_type_alias := getattr(ast, "TypeAlias", None)) is not None:  # from Python 3.12 on
+    _Writer.handlers[_type_alias] = _Writer.alias_type

@@ -1,5 +1,7 @@
 """pyarrow: tables and arrays by schema and values; chunks, slices and what lies under a null make no difference."""
 
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, so checkers do not see them
 from __future__ import annotations
 
 from typing import Any, Literal

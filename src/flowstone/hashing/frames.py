@@ -49,7 +49,7 @@ _ABOUT = (".attrs", ".flags", "")
 def _about(value: Any) -> tuple[object, ...]:
     """What frames and series carry beside their values; `_metadata` names the attributes of subclasses."""
     names = [name for name in value._metadata if name not in ("name", "_name")]
-    own = {name: getattr(value, name, None) for name in names}
+    own: dict[str, object] = {name: getattr(value, name, None) for name in names}
     return value.attrs, value.flags.allows_duplicate_labels, State(own)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
+import jax  # pyright: ignore[reportMissingImports]
 import numpy as np
 
 from flowstone.hashing.arrays import array_digest
