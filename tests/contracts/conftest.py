@@ -1,4 +1,4 @@
-"""The registry of storages on which tests/contracts/test_storages.py runs.
+"""The registry of storages on which tests/contracts/test_storages*.py run.
 
 To add one: write a fixture that returns a function which, each time it is called, makes a storage object for the same
 place, which is empty at first; then name the fixture in STORAGES. What the storage does not promise

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowstone.filesystems import files, groups, leftovers, local, marker, paths
+from flowstone.filesystems import LocalFileSystem, files, groups, leftovers, local, marker, paths
 
 NOBODY = 65534
 
@@ -24,6 +24,17 @@ class ChangedOs:
 
     def __getattr__(self, name: str) -> object:
         return getattr(os, name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A folder that is not there yet."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def storage(store: Path) -> LocalFileSystem:
+    return LocalFileSystem(store)
 
 
 @pytest.fixture
