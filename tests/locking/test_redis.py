@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from flowstone.exceptions import ConfigurationError, LockError
 from flowstone.locking.base import held
-from flowstone.locking.redis import RedisLockManager
+from flowstone.locking.redis import LeaseServer, RedisLockManager
 
 Processes = Callable[..., list[Any]]
 Eventually = Callable[..., bool]
@@ -92,8 +94,6 @@ class TestLeases:
             assert client.pttl(lock) > 200
 
     def test_the_heart_stops_when_nothing_is_held(self, manager: RedisLockManager, eventually: Eventually) -> None:
-        import threading
-
         assert manager.acquire_lock("k", "a")
         assert any(thread.name == "flowstone-lock-leases" for thread in threading.enumerate())
         manager.release_lock("k", "a")
@@ -127,6 +127,24 @@ class TestFencing:
     def test_only_a_holder_has_a_token(self, manager: RedisLockManager) -> None:
         with pytest.raises(LockError, match="'k'"):
             manager.fencing_token("k", "a")
+
+
+def test_an_event_loop_never_waits_for_the_server(manager: RedisLockManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[int] = set()
+    run = LeaseServer._run
+
+    def noted(self: LeaseServer, *arguments: Any) -> Any:
+        asked.add(threading.get_ident())
+        return run(self, *arguments)
+
+    async def main() -> None:
+        async with held(manager, "k", "a"):
+            assert not await manager.aacquire_lock("k", "b", 0.02)
+
+    monkeypatch.setattr(LeaseServer, "_run", noted)
+    asyncio.run(main())
+    assert asked
+    assert threading.get_ident() not in asked
 
 
 class TestTrouble:
@@ -190,7 +208,6 @@ class TestTrouble:
         from redis.exceptions import ConnectionError as Lost
 
         from flowstone.locking import redis_scripts
-        from flowstone.locking.redis import LeaseServer
 
         run = LeaseServer._run
 
@@ -210,8 +227,6 @@ class TestTrouble:
     def test_a_repeated_question_gets_the_same_answer(
         self, manager: RedisLockManager, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from flowstone.locking.redis import LeaseServer
-
         run = LeaseServer._run
 
         def twice(self: LeaseServer, *arguments: Any) -> Any:

@@ -140,12 +140,15 @@ class TestWaking:
     def test_an_heir_that_releases_at_once_does_not_put_out_those_it_let_in(self) -> None:
         space = LockSpace(None, WaitGraph())
         assert resume(space.acquiring("k", "a/b", None, None)) is True
-        waiter = space.acquiring("k", "a/c", None, None)
+        stranger, waiter = (space.acquiring("k", name, None, None) for name in ("x", "a/c"))
+        assert resume(stranger) is None
         assert resume(waiter) is None
         space.hand_over("k", "a/b", "a")
         space.release("k", "a")
-        assert resume(space.acquiring("k", "x", 0, None)) is False
+        assert resume(stranger) is None
         assert resume(waiter) is True
+        space.release("k", "a/c")
+        assert resume(stranger) is True
 
     @pytest.mark.parametrize("alone", [True, False])
     def test_a_parent_that_comes_in_takes_its_waiting_children_along_at_once(self, alone: bool, world: Any) -> None:
