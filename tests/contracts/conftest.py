@@ -8,7 +8,7 @@ place, which is empty at first; then name the fixture in STORAGES. What the stor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,10 +99,11 @@ def open_tiered_three(tmp_path: Path) -> Open:
 
 
 @pytest.fixture
-def open_tiered_write_back(tmp_path: Path) -> Open:
+def open_tiered_write_back(tmp_path: Path) -> Iterator[Open]:
     """Objects share one tier here: what waits to be written is seen by its own object only."""
     tier = TieredFileSystem(MemoryFileSystem(), LocalFileSystem(tmp_path / "slow"))
-    return lambda: tier
+    yield lambda: tier
+    tier.flush()
 
 
 @pytest.fixture
