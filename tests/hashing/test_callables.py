@@ -16,12 +16,13 @@ from flowstone.hashing.callables import _Hooks
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
     """Hashing by itself, as it is where fingerprints are not loaded."""
-    functions, classes = _Hooks.functions, _Hooks.classes
+    told, functions, classes = _Hooks.told, _Hooks.functions, _Hooks.classes
     register_functions(None)
     register_classes(None)
     yield
     register_functions(functions)
     register_classes(classes)
+    _Hooks.told = told
 
 
 def make(n: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from decimal import Decimal
@@ -96,26 +97,35 @@ def test_an_object_that_recurses_while_telling_its_state_is_refused() -> None:
     assert "never ended" in str(refusal(Looping()))
 
 
-def test_values_are_hashed_close_to_the_recursion_limit() -> None:
-    value = [[[[Decimal(1)]]]]
+@pytest.mark.parametrize(
+    "value", [[[[Decimal(1)]]], [[Decimal(i)] for i in range(40)], [Session(i) for i in range(40)]]
+)
+def test_too_little_stack_is_an_error_and_never_another_token(value: object) -> None:
     expected = token(value)
+    outcomes = []
 
-    def dive() -> bytes:
+    def dive(frames: int) -> bytes:
+        return token(value) if frames == 0 else dive(frames - 1)
+
+    for frames in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
         try:
-            return dive()
-        except RecursionError:
-            return token(value)
+            outcomes.append(dive(frames))
+        except (HashError, RecursionError):
+            outcomes.append(b"")
 
-    tokens: list[bytes] = []
+    assert set(outcomes) == {expected, b""}
 
-    def climb() -> None:
-        try:
-            tokens.append(dive())
-        except RecursionError:
-            tokens.append(expected)  # not even the frames for one call were left: loud, and never a wrong token
 
-    climb()
-    assert tokens == [expected]
+def test_a_class_that_cannot_be_hashed_itself_is_refused() -> None:
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            return cls is other
+
+    class Odd(metaclass=Meta):
+        pass
+
+    for value in (Odd(), [Odd()], {"k": Odd()}):
+        refusal(value)
 
 
 def test_sharing_cannot_make_hashing_explode() -> None:

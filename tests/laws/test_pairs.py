@@ -74,6 +74,7 @@ def _holds(row: Any, left: str, right: str) -> bool:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.filterwarnings("ignore")
 def test_what_differs_from_one_value_is_not_confused_with_another_row(name: str) -> None:
     """Over a whole family: sides written differently, and nowhere called the same, do not meet by accident."""
     family = FAMILIES[name]

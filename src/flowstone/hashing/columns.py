@@ -161,7 +161,7 @@ class _Table:
             raise _NoColumns
         try:
             nodes = [self.unfold(value) for value in values]
-        except (Refused, RecursionError):
+        except Refused:
             raise _NoColumns from None  # the walk will meet it too, and say where it is
         first = nodes[0]
         label, kind, width = first.label, first.kind, len(first.parts)

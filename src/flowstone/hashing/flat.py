@@ -19,7 +19,6 @@ ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 CONTAINERS = frozenset({tuple, list, dict})
 _TREE = ATOMS | CONTAINERS
 _SIZED = frozenset({str, bytes})
-_ONE_SIZED = ({str}, {bytes})
 ORDERED_KEYS = ({str}, {int}, set[type]())
 
 # 0/0 gives a NaN with its sign set on x86 and without on ARM; literals have it unset. They are one value to us.
@@ -47,12 +46,18 @@ def flat(value: Any) -> bytes | None:
     """The content of a tuple, list or dict, or None if it is not flat."""
     if len(value) > MAX_VALUES:
         return None
-    if type(value) is not dict:
-        kinds = set(map(type, value))
-        if kinds <= ATOMS:
-            return None if too_long(value, kinds) else written(b"m", value, float in kinds)
-        if not kinds <= _TREE:
+    is_dict = type(value) is dict
+    kinds = set(map(type, value.values() if is_dict else value))
+    if kinds <= ATOMS:  # the common case, without a walk
+        if too_long(value.values() if is_dict else value, kinds):
             return None
+        if is_dict:
+            if set(map(type, value)) not in ORDERED_KEYS:
+                return None
+            value = {key: value[key] for key in sorted(value)}
+        return written(b"m", value, float in kinds)
+    if not kinds <= _TREE:
+        return None
     try:
         tree = _ordered(value, MAX_LEVELS, [MAX_VALUES])
     except _NotFlat:
@@ -97,7 +102,7 @@ def _checked(values: Any, kinds: set[type]) -> Any:
 
 def too_long(values: Iterable[Any], kinds: set[type]) -> bool:
     """Spare the copy of what is surely over MAX_BYTES; looks only where that is cheap, since `written` decides."""
-    return kinds in _ONE_SIZED and sum(map(len, values)) > MAX_BYTES
+    return len(kinds) == 1 and kinds <= _SIZED and sum(map(len, values)) > MAX_BYTES
 
 
 def written(mark: bytes, value: Any, floats: bool) -> bytes | None:

@@ -101,7 +101,7 @@ def _attributes_encoder(kind: type) -> Encoder:
     cached = cached_names(kind) | {"_attrs_cached_hash"}
 
     def unfold(value: object) -> Node:
-        return Node("object", (State(attributes(value, slots, cached)),), kind=kind)
+        return Node("object", (State(attributes(value, slots, cached)),), kind=type(value))
 
     return unfold
 

@@ -18,26 +18,30 @@ def token(value: object, path: str = "value") -> bytes:
     Raises HashError, with the way to the culprit from `path` on, if the value or something in it has no content to
     hash: iterators, locks, connections, and the like.
     """
-    kind = type(value)
-    if kind in ATOMS and (kind is not float or value == value):
-        content = b"m" + dumps(value, 2)
-        if len(content) <= INLINE:
-            return content
-    return _token(value, path)
+    try:
+        kind = type(value)
+        if kind in ATOMS and (kind is not float or value == value):
+            content = b"m" + dumps(value, 2)
+            if len(content) <= INLINE:
+                return content
+        return _token(value)
+    except Refused as refused:
+        raise hash_error(refused, path) from refused.__cause__
+    except RecursionError as error:
+        raise HashError(
+            f"{path}: too little stack is left to hash it.", path=path, culprit=_name(type(value))
+        ) from error
+    except (
+        TypeError
+    ) as error:  # classes that cannot be hashed themselves, since their metaclass says when they are equal
+        raise HashError(f"{path}: cannot be hashed: {error}.", path=path, culprit=_name(type(value))) from error
 
 
-def _token(value: object, path: str) -> bytes:
+def _token(value: object) -> bytes:
     scratch = Scratch()
     content = direct(value, scratch)
     if content is not None:
         return seal(content)
-    try:
-        return _walked(value, scratch)
-    except Refused as refused:
-        raise hash_error(refused, path) from refused.__cause__
-
-
-def _walked(value: object, scratch: Scratch) -> bytes:
     try:
         return _Walk(scratch).node(value, 0)
     except (_TooDeep, RecursionError):
@@ -82,10 +86,14 @@ class _Walk:
 
 def hash_error(refused: Refused, root: str) -> HashError:
     """Say where the culprit is, what it is, and the ways out."""
-    culprit = f"{refused.culprit.__module__}.{refused.culprit.__qualname__}".removeprefix("builtins.")
+    culprit = _name(refused.culprit)
     path = refused.path(root)
     message = f"{path}: {culprit} cannot be hashed by content: {refused.reason}. {_ways_out(root)}"
     return HashError(message, path=path, culprit=culprit)
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def _ways_out(root: str) -> str:
