@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CompressedSerializer,
     )
     from flowstone.serializers.json import JSONSerializer
+    from flowstone.serializers.msgpack import MsgpackSerializer
     from flowstone.serializers.npy import NpySerializer
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "CompressedSerializer",
     "Dumped",
     "JSONSerializer",
+    "MsgpackSerializer",
     "NpySerializer",
     "PickleSerializer",
     "Serializer",
@@ -42,6 +44,7 @@ _LATER = {
     "CompressedPickleSerializer": "compression",
     "CompressedSerializer": "compression",
     "JSONSerializer": "json",
+    "MsgpackSerializer": "msgpack",
     "NpySerializer": "npy",
 }
 

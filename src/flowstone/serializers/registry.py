@@ -30,6 +30,12 @@ def _arrow() -> Serializer:
     return ArrowSerializer()
 
 
+def _msgpack() -> Serializer:
+    from flowstone.serializers.msgpack import MsgpackSerializer
+
+    return MsgpackSerializer()
+
+
 def _auto() -> Serializer:
     from flowstone.serializers.auto import AutoSerializer
 
@@ -41,6 +47,7 @@ _MAKERS: Final[dict[str, Callable[[], Serializer]]] = {
     "json": _json,
     "npy": _npy,
     "arrow": _arrow,
+    "msgpack": _msgpack,
     "auto": _auto,
 }
 _known: Final[dict[str, Serializer]] = {"pickle": PickleSerializer()}
