@@ -10,6 +10,8 @@ from marshal import dumps
 
 from blake3 import blake3
 
+from flowstone.hashing import threads
+
 KEY_FORMAT = 1
 INLINE = 64  # a content of at most this many bytes is its own token
 THREADED = 1 << 20  # from here on a second thread pays for its start
@@ -42,12 +44,12 @@ def buffer_digest(buffer: Buffer) -> bytes:
     """Digest raw bytes; large ones with several threads."""
     if len(buffer) < THREADED:
         return blake3(buffer, key=BUFFER_KEY).digest()
-    return blake3(buffer, key=BUFFER_KEY, max_threads=blake3.AUTO).digest()
+    return blake3(buffer, key=BUFFER_KEY, max_threads=threads.allowed()).digest()
 
 
 def buffer_hasher() -> blake3:
     """A hasher whose digest over all updates is the `buffer_digest` of the bytes in one piece."""
-    return blake3(key=BUFFER_KEY, max_threads=blake3.AUTO)
+    return blake3(key=BUFFER_KEY, max_threads=threads.allowed())
 
 
 def combine(domain: str, items: Iterable[tuple[str, bytes]]) -> bytes:
