@@ -78,9 +78,9 @@ def test_what_living_writers_are_writing_is_left_alone(
 def test_leftovers_of_the_dead_go_at_once_and_others_after_a_day(storage: LocalFileSystem, store: Path) -> None:
     storage.put("a", [b"1"])
     mine = leftovers.temp_name()
-    pid, start, place, number = mine.split(".")
-    dead = f"{pid}.{int(start) + 1}.{place}.{number}"
-    elsewhere = f"{pid}.{int(start) + 1}.other{place}.{number}"
+    pid, start, place, *rest = mine.split(".")
+    dead = ".".join([pid, str(int(start) + 1), place, *rest])
+    elsewhere = ".".join([pid, str(int(start) + 1), f"other{place}", *rest])
     temps = store / ".flowstone" / "tmp"
     for name in (mine, dead, elsewhere, "what is this"):
         (temps / name).write_bytes(b"x" * 10)

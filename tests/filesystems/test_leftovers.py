@@ -55,9 +55,9 @@ def test_a_process_is_dead_once_it_is_killed_even_before_anybody_waited_for_it()
 
 
 def test_a_number_used_again_by_a_new_process_does_not_bring_the_old_one_back() -> None:
-    pid, start, place, number = temp_name().split(".")
-    assert not is_dead(".".join([pid, start, place, number]))
-    assert is_dead(".".join([pid, str(int(start) - 1), place, number]))
+    pid, start, place, *rest = temp_name().split(".")
+    assert not is_dead(".".join([pid, start, place, *rest]))
+    assert is_dead(".".join([pid, str(int(start) - 1), place, *rest]))
 
 
 @pytest.mark.parametrize("name", ["", "x", "1.2.3.4", "1..", "...", "99999999.5.elsewhere.1", "-1.5.0.1", "²..."])
@@ -66,12 +66,12 @@ def test_a_process_that_cannot_be_asked_is_not_taken_for_dead(name: str) -> None
 
 
 def test_a_process_without_a_start_time_is_not_taken_for_dead() -> None:
-    _, _, place, _ = temp_name().split(".")
+    _, _, place, *_ = temp_name().split(".")
     assert not is_dead(f"999999.0.{place}.1")
 
 
 def test_a_process_of_another_user_hidden_in_proc_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, start, place, _ = temp_name().split(".")
+    _, start, place, *_ = temp_name().split(".")
     process = subprocess.Popen(["sleep", "60"])
     try:
         monkeypatch.setattr(leftovers, "_start_time", lambda pid: None)

@@ -52,6 +52,13 @@ def test_making_a_storage_touches_nothing_and_neither_does_reading(storage: Loca
     assert not store.exists()
 
 
+def test_a_key_that_is_refused_makes_no_store(storage: LocalFileSystem, store: Path) -> None:
+    for write in (lambda: storage.put("../k", [b"x"]), lambda: storage.publish([("k", [b"x"]), ("../k", [b"x"])])):
+        with pytest.raises(KeyPathError):
+            write()
+    assert not store.exists()
+
+
 def test_the_base_path_is_absolute_whatever_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -48,6 +48,7 @@ def test_a_store_of_a_newer_format_is_refused_and_left_alone(store: Path) -> Non
         lambda storage: storage.publish([("a", [b"y"]), ("b", [b"y"])]),
         lambda storage: storage.delete("k"),
         lambda storage: list(storage.scan()),
+        lambda storage: storage.sweep(),
     ):
         with pytest.raises(StoreError, match=r"format 2.*newer flowstone"):
             act(LocalFileSystem(store))

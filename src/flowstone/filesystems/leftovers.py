@@ -19,14 +19,17 @@ _numbers = itertools.count()
 
 
 class _Process:
-    """What this process is called in temporary names: `pid.start.place.`."""
+    """What this process is called in temporary names: `pid.start.place.token.`.
+
+    The token is random: where start times cannot be had, a number used again must not mean a name used again.
+    """
 
     __slots__ = ("pid", "place", "prefix")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.place = _find_place()
-        self.prefix = f"{self.pid}.{_start_time('self') or 0}.{self.place}."
+        self.prefix = f"{self.pid}.{_start_time('self') or 0}.{self.place}.{os.urandom(4).hex()}."
 
 
 _process: _Process | None = None
@@ -40,7 +43,7 @@ def _this_process() -> _Process:
 
 
 def temp_name() -> str:
-    """Return a file name that no other process or thread uses: `pid.start.place.number`."""
+    """Return a file name that no other process or thread uses: `pid.start.place.token.number`."""
     return _this_process().prefix + str(next(_numbers))
 
 

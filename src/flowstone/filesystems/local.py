@@ -155,10 +155,13 @@ class LocalFileSystem(Storage):
     # Writing. Who replaces or removes a file first finishes a committed group, which is older than his write.
 
     def put(self, key: str, parts: Sequence[Buffer], mode: str = WriteMode.OVERWRITE) -> Stamp | None:
+        check_key(key)
         return self._write(key, lambda: self._put(self._name(key), parts, mode))
 
     def publish(self, group: Sequence[tuple[str, Sequence[Buffer]]]) -> None:
         blobs = dict(group)
+        for key in blobs:
+            check_key(key)
         if len(blobs) > 1:
             self._write(next(iter(blobs)), lambda: self._publish({self._name(key): blobs[key] for key in blobs}))
             return
@@ -312,6 +315,8 @@ class LocalFileSystem(Storage):
             self._look(lambda name, where: touch_file(name, where, now, _TOUCH_SECONDS), key)
 
     def sweep(self, *, patience: float = PATIENCE_SECONDS) -> SweepReport:
+        if self._names is None:
+            self._open()
         try:
             finished = bool(self._settle())
         except OSError as error:
