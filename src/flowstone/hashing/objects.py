@@ -80,15 +80,10 @@ def _is_plain(kind: Any) -> bool:
     if hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__"):
         return False
     # the __getstate__ that `dataclasses` and `attrs` give to slotted classes says no more than the attributes do
-    if kind.__getstate__ is not _base.__getstate__ and kind.__getstate__.__module__ not in (
-        "dataclasses",
-        "attr._make",
-    ):
+    getstate = kind.__getstate__
+    if getstate is not _base.__getstate__ and getattr(getstate, "__module__", "") not in ("dataclasses", "attr._make"):
         return False
     return all(_is_python_class(base) for base in kind.__mro__[:-1])
-
-
-_WRITTEN_FOR = ("dataclasses", "attr._make")
 
 
 def _is_python_class(base: type) -> bool:
@@ -96,8 +91,7 @@ def _is_python_class(base: type) -> bool:
 
 
 def _attributes_encoder(kind: type) -> Encoder:
-    fields = getattr(kind, "__attrs_attrs__", None)
-    slots = slot_names(kind) if fields is None else tuple(field.name for field in fields)
+    slots = slot_names(kind)
     cached = cached_names(kind) | {"_attrs_cached_hash"}
 
     def unfold(value: object) -> Node:
@@ -124,13 +118,16 @@ _UNSET = object()
 
 def slot_names(kind: type) -> tuple[str, ...]:
     """The instance attributes that live in slots, along the whole hierarchy."""
+    return tuple(name for base in reversed(kind.__mro__) if "__slots__" in base.__dict__ for name in _slots_of(base))
+
+
+def _slots_of(base: type) -> list[str]:
     member = type(_Slot.__dict__["place"])
-    return tuple(
-        name
-        for base in reversed(kind.__mro__)
-        for name, entry in base.__dict__.items()
-        if type(entry) is member and "__slots__" in base.__dict__
-    )
+    names = [name for name, entry in base.__dict__.items() if type(entry) is member]
+    if "__attrs_attrs__" in base.__dict__:  # attrs also has slots for what a cached_property or a hash comes to
+        fields = {field.name for field in base.__dict__["__attrs_attrs__"]}
+        return [name for name in names if name in fields]
+    return names
 
 
 class _Slot:
