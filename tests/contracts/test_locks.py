@@ -17,6 +17,7 @@ import pytest
 
 from flowstone.exceptions import ConfigurationError, DeadlockError, LockError, LockTimeout
 from flowstone.locking.base import LockManager, held
+from flowstone.locking.keeper import Keeper
 from flowstone.locking.memory import MemoryLockManager
 
 Start = Callable[..., Any]
@@ -186,6 +187,21 @@ class TestTimeouts:
         assert manager.is_lock_holder("k", "a")
         manager.release_lock("k", "a")
         manager.release_lock("k", "a")
+
+    def test_a_limited_hold_that_nobody_can_end_is_not_taken(
+        self, manager: LockManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if isinstance(manager, MemoryLockManager):
+            return  # nobody else has to be told that it lapsed
+
+        def refuse(keeper: Keeper, **_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Keeper, "poke", refuse)
+            with pytest.raises(RuntimeError, match="thread"):
+                manager.acquire_lock("k", "a", hold_timeout=10)
+        assert not manager.is_locked("k")
 
     @pytest.mark.parametrize("seconds", [-1, -0.001, math.nan, "1", True])
     def test_a_timeout_is_a_number_of_seconds(self, manager: LockManager, seconds: Any) -> None:

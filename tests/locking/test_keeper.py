@@ -3,6 +3,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from flowstone.locking.keeper import Keeper
 
 Eventually = Callable[..., bool]
@@ -53,6 +55,23 @@ def test_a_poke_without_hurry_waits_for_the_next_time(eventually: Eventually) ->
     keeper.poke(hurry=False)
     assert chores.done == 1
     assert eventually(lambda: chores.done == 2)
+
+
+def test_a_thread_that_cannot_be_had_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    chores = Chores(None)
+    keeper = Keeper(chores.tend, "test-keeper-5")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            keeper.poke()
+    keeper.poke()
+    assert eventually(lambda: chores.done == 1)
+
+
+def refuse(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_poke_while_it_finds_nothing_to_do_is_not_lost(eventually: Eventually) -> None:

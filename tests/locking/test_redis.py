@@ -15,6 +15,7 @@ import pytest
 
 from flowstone.exceptions import ConfigurationError, LockError
 from flowstone.locking.base import held
+from flowstone.locking.keeper import Keeper
 from flowstone.locking.redis import LeaseServer, RedisLockManager
 
 Processes = Callable[..., list[Any]]
@@ -223,6 +224,21 @@ class TestTrouble:
         monkeypatch.undo()
         assert manager.acquire_lock("k", "b", 0)
         manager.release_lock("k", "b")
+
+    def test_a_lease_that_nobody_can_renew_is_not_taken(
+        self, manager: RedisLockManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(keeper: Keeper, **_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Keeper, "poke", refuse)
+            with pytest.raises(RuntimeError, match="thread"):
+                manager.acquire_lock("k", "a")
+        assert not manager.is_locked("k")
+        assert not manager.space.table.entries
+        with held(manager, "k", "a"):
+            assert manager.still_held("k", "a")
 
     def test_a_repeated_question_gets_the_same_answer(
         self, manager: RedisLockManager, monkeypatch: pytest.MonkeyPatch

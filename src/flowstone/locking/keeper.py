@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -29,11 +30,16 @@ class Keeper:
         """Have `tend` called: now, or without `hurry` at the latest when it would have been called anyway."""
         with self._changed:
             self._poked = True  # also keeps a thread that found nothing to do a moment ago
-            if self._thread is None:
+            if self._thread is not None:
+                if hurry:
+                    self._changed.notify()
+            elif not sys.is_finalizing():  # A thread begun now would never run, and its `start` never return.
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            elif hurry:
-                self._changed.notify()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # there are too many, or in newer Pythons: the program ends
+                    self._thread = None
+                    raise
 
     def _run(self) -> None:
         while True:

@@ -118,17 +118,19 @@ class LeaseServer(Outside):
             with self._asking():
                 names = [_bytes(name) for name in lineage(holder)]
                 answer = self._run(redis_scripts.TAKE, [_lock(key), _COUNTER], claim, self._milliseconds, *names)
+            if answer is None:
+                return None
+            token, host = answer
+            if host:
+                return Lease(key, "", int(token), host=_text(host))
+            return self._keep_alive(Lease(key, claim, int(token), shown=holder))
         except BaseException:
             self._drop_in_doubt(key, claim)
             raise
-        if answer is None:
-            return None
-        token, host = answer
-        if host:
-            return Lease(key, "", int(token), host=_text(host))
-        lease = Lease(key, claim, int(token), shown=holder)
+
+    def _keep_alive(self, lease: Lease) -> Lease:
         with self._mutex:
-            self._leases[claim] = lease
+            self._leases[lease.claim] = lease
         self._heart.poke(hurry=False)
         return lease
 
@@ -208,6 +210,8 @@ class LeaseServer(Outside):
 
     def _drop_in_doubt(self, key: str, claim: str) -> None:
         """Give back what may have been taken by a call of which nothing was heard; else its lease ends by itself."""
+        with self._mutex:
+            self._leases.pop(claim, None)
         with suppress(LockError), self._asking():
             self._run(redis_scripts.DROP, [_lock(key)], claim)
 

@@ -44,6 +44,8 @@ class LockSpace:
             inside = self._advance(ticket, self.table.arrive(ticket)) is Step.INSIDE
             if not inside and acquire_timeout != 0:
                 inside = yield from self._waiting_in_line(ticket, acquire_timeout)
+            if inside and hold_timeout is not None and not self.table.alone:
+                self._keeper.poke()
         except GeneratorExit:
             self._later(lambda: self._withdraw(ticket))
             raise
@@ -52,8 +54,6 @@ class LockSpace:
             raise
         if not inside:
             self._withdraw(ticket)
-        elif hold_timeout is not None and not self.table.alone:
-            self._keeper.poke()
         return inside
 
     def _waiting_in_line(self, ticket: Ticket, timeout: float | None) -> Waiting[bool]:
@@ -101,7 +101,8 @@ class LockSpace:
     def _later(self, leave: Callable[[], None]) -> None:
         """Have the keeper do what a forgotten wait may not do where it is collected."""
         self._forgotten.append(leave)
-        self._keeper.poke()
+        with suppress(RuntimeError):  # no thread can be had: whoever tends next does it
+            self._keeper.poke()
 
     def _tend(self) -> float | None:
         while self._forgotten:
