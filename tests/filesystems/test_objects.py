@@ -581,7 +581,9 @@ def in_a_fork(act: Callable[[], object]) -> str:
         finally:
             os._exit(0)
     os.close(writer)
-    ready, _, _ = select.select([reader], [], [], 30)
+    waiting = select.poll()  # unlike select.select it takes descriptors of any number
+    waiting.register(reader, select.POLLIN)
+    ready = waiting.poll(30_000)
     with os.fdopen(reader, "rb") as pipe:
         answer = pipe.read().decode() if ready else "it hangs"
     os.kill(child, signal.SIGKILL)

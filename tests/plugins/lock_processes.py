@@ -55,7 +55,9 @@ class Process:
         import select
 
         assert self._popen.stdout is not None
-        return not select.select([self._popen.stdout], [], [], seconds)[0]
+        waiting = select.poll()  # unlike select.select it takes descriptors of any number
+        waiting.register(self._popen.stdout, select.POLLIN)
+        return not waiting.poll(1000 * seconds)
 
     def stop(self) -> None:
         self._popen.send_signal(signal.SIGSTOP)
