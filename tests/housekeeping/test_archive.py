@@ -402,18 +402,18 @@ def test_a_record_written_while_it_is_imported_stays(
         armed = 0
 
         def stamp(self, key: str) -> Any:
-            stamp = super().stamp(key)
+            before = super().stamp(key)
             self.armed -= 1
             if self.armed == 0:
                 house.write("k", "meanwhile", created=NOW)
-            return stamp
+            return super().stamp(key) if before else None  # of none there was, none is what the importer saw
 
     house = make_house(storage := Late())
     other.write("k", "imported", created=NOW - 5)
     export(other, archive)
     if before is not None:
         house.write("k", before, created=NOW - 9)
-    storage.armed = 1
+    storage.armed = 2 if before else 1
     report = import_(house, archive)
 
     assert fates(report) == {"k": Fate.KEPT}
@@ -548,6 +548,18 @@ def test_a_member_that_claims_to_be_larger_than_the_file_is_refused(local: House
     header.size = 1 << 40
     archive.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + b"x" * 512 + bytes(10240))
     with pytest.raises(StoreError):
+        import_(local, archive, trust=True)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("size", [-1, -512, -1024, -(1 << 40)])
+def test_a_member_of_less_than_nothing_is_refused_and_not_read_for_ever(
+    local: House, archive: Path, kind: bytes, size: int
+) -> None:
+    first, second = tarfile.TarInfo("records/j"), tarfile.TarInfo("records/k")
+    second.size, second.type = size, kind
+    archive.write_bytes(first.tobuf() + second.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+    with pytest.raises(StoreError, match="not an archive"):
         import_(local, archive, trust=True)
 
 

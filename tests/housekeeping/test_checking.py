@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +98,18 @@ def test_a_flip_between_the_buffers_is_found(local: House) -> None:
         assert not check(local).ok, position
     local.put_raw(whole)
     assert check(local).clean
+
+
+def test_a_record_whose_parts_do_not_make_its_size_is_found_whoever_signed_it(local: House) -> None:
+    ring = local.store.keyring
+    sealed = seal(RecordInfo("k", NOW), b"main", [b"\x01" * 5000], ring.writing, serializer="pickle")
+    head = bytearray(sealed.head)
+    at = sealed.head.index(struct.pack("<Q", 5000))
+    head[at : at + 8] = struct.pack("<Q", 4000)
+    head[8:TAG_END] = blake3(head[TAG_END:], key=ring.writing.secret).digest()
+    local.put_raw([bytes(head), *sealed.payload])
+
+    assert kinds(check(local)) == [FaultKind.DAMAGED]
 
 
 def test_payloads_are_left_alone_if_only_heads_are_asked_for(local: House) -> None:

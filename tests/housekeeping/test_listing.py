@@ -144,6 +144,15 @@ def test_a_file_that_never_was_a_record_is_told_from_a_record_that_lost_its_begi
     assert set(states.values()) == {RecordState.DAMAGED}
 
 
+def test_a_record_that_lost_its_beginning_is_known_by_who_signed_it(local: House) -> None:
+    local.write()
+    local.put_raw(bytes(8) + local.raw()[8:], "report")
+    local.put_raw(bytes(8) + local.raw()[8:120], "notes")
+
+    assert local.entry("report").state is RecordState.DAMAGED
+    assert local.entry("notes").state is RecordState.STRAY
+
+
 @given(position=st.integers(0, 10_000), mask=st.integers(1, 255))
 def test_no_flipped_bit_in_a_small_record_lets_it_pass(position: int, mask: int) -> None:
     store = ResultStore(MemoryFileSystem(), keyring=THEIRS)

@@ -1,8 +1,8 @@
 """A corpus of edits to real projects on disk: which must make a task run again, and which must not.
 
-The cases stand in `code_edits/*.txt`: a title with what is expected of TASK_SOURCE and CODE, the files before (`----`), and
-those that differ after (`++++`). Each version of a project has its own folder, and is fingerprinted in processes with
-different hash seeds, in different orders.
+The cases stand in `code_edits/*.txt`: a title with what is expected of TASK_SOURCE and CODE, the files before
+(`----`), and those that differ after (`++++`). Each version of a project has its own folder, and is fingerprinted in
+processes with different hash seeds, in different orders.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def read_cases() -> list[Case]:
             versions: dict[str, dict[str, str]] = {"----": {}, "++++": {}}
             for mark, name, text in zip(files[::3], files[1::3], files[2::3]):
                 versions[mark][name] = text
-            cases.append(
-                Case(title, source, code, ask[1] if ask else "main:step", versions["----"], versions["++++"])
-            )
+            cases.append(Case(title, source, code, ask[1] if ask else "main:step", versions["----"], versions["++++"]))
     return cases
 
 

@@ -2,9 +2,10 @@
 
 The obligations of `source_fingerprint` and `code_fingerprint`, which the corpus of code edits holds them to:
 
-- The same code gives the same digest in every process, on every machine and Python version, under every hash seed and order of
-  imports; where the code lies (file, line, module) does not count.
-- Code that may behave differently gives a different digest. When in doubt it differs: work is done again, never wrongly reused.
+- The same code gives the same digest in every process, on every machine and Python version, under every hash seed and
+  order of imports; where the code lies (file, line, module) does not count.
+- Code that may behave differently gives a different digest. When in doubt it differs: work is done again, never
+  wrongly reused.
 - What is counted is the code that is loaded, never a newer text of its file.
 - What cannot be followed is listed in `unresolved`, and counts by what is known of it.
 """
@@ -19,8 +20,8 @@ from flowstone.hashing import part_digest
 class CodePart:
     """One piece of code or one value that a fingerprint counts.
 
-    `name` is qualified (`helpers.scale`), `kind` is one of `function`, `class`, `global`, `closure`, `default`, `distribution`,
-    `stdlib` and `module`; `digest` is the hex digest of this part alone, without what it refers to.
+    `name` is qualified (`helpers.scale`), `kind` is one of `function`, `class`, `global`, `closure`, `default`,
+    `distribution`, `stdlib` and `module`; `digest` is the hex digest of this part alone, without what it refers to.
     """
 
     __slots__ = ("_digest", "_text", "file", "kind", "line", "name")

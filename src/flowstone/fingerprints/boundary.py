@@ -6,9 +6,10 @@ from __future__ import annotations
 class Boundary:
     """Says which modules are the user's own: followed, and counted by their code.
 
-    By default that is everything outside the standard library and installed distributions; a distribution installed in editable
-    mode counts as own. `include` and `exclude` name modules, packages (with all below them) or single names in a module
-    (`"settings.CACHE"`); the longest name that fits decides. What is excluded counts by its name only.
+    By default that is everything outside the standard library and installed distributions; a distribution installed
+    in editable mode counts as own. `include` and `exclude` name modules, packages (with all below them) or single
+    names in a module (`"settings.CACHE"`); the longest name that fits decides. What is excluded counts by its name
+    only.
     """
 
     __slots__ = ("exclude", "include")

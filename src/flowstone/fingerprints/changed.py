@@ -10,38 +10,18 @@ import ast
 from flowstone.fingerprints.syntax import container_of, last_name
 
 _METHODS = frozenset(
-    [
-        "add",
-        "append",
-        "appendleft",
-        "clear",
-        "discard",
-        "extend",
-        "extendleft",
-        "insert",
-        "move_to_end",
-        "pop",
-        "popitem",
-        "popleft",
-        "put",
-        "put_nowait",
-        "remove",
-        "reverse",
-        "rotate",
-        "set",
-        "setdefault",
-        "sort",
-        "subtract",
-        "symmetric_difference_update",
-        "difference_update",
-        "intersection_update",
-        "update",
-        "write",
-        "writelines",
-    ]
+    {
+        *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "move_to_end", "pop"),
+        *("popitem", "popleft", "put", "put_nowait", "remove", "reverse", "rotate", "set", "setdefault", "sort"),
+        *("subtract", "update", "symmetric_difference_update", "difference_update", "intersection_update"),
+        *("write", "writelines"),
+    }
 )
 _FUNCTIONS = frozenset(
-    ["next", "setattr", "delattr", "heappush", "heappop", "heappushpop", "heapreplace", "heapify", "insort", "shuffle"]
+    {
+        *("next", "setattr", "delattr", "shuffle", "insort"),
+        *("heappush", "heappop", "heappushpop", "heapreplace", "heapify"),
+    }
 )
 
 Chain = tuple[str, tuple[str, ...]]

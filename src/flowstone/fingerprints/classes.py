@@ -1,8 +1,8 @@
 """The nodes of classes: their source where it can be had and believed, and what they are at run time.
 
-A class keeps no code object of its own body. So its text is believed where the code of its methods was compiled from it;
-what can be seen at run time counts beside it: bases, plain values, members of enums, defaults of fields, and methods put
-in from elsewhere.
+A class keeps no code object of its own body. So its text is believed where the code of its methods was compiled from
+it; what can be seen at run time counts beside it: bases, plain values, members of enums, defaults of fields, and
+methods put in from elsewhere.
 """
 
 from __future__ import annotations
@@ -26,45 +26,17 @@ from flowstone.hashing import combine, token
 if TYPE_CHECKING:
     from flowstone.fingerprints.walk import Walk
 
+# What Python, its decorators and `copyreg` leave in a class's namespace; much of it differs by version.
 _MADE_BY_PYTHON = frozenset(
-    [
-        "__module__",
-        "__qualname__",
-        "__doc__",
-        "__dict__",
-        "__weakref__",
-        "__slots__",
-        "__slotnames__",  # left there by copyreg when an instance is first reduced
-        "__annotations__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations_cache__",
-        "__firstlineno__",
-        "__static_attributes__",
-        "__match_args__",
-        "__parameters__",
-        "__orig_bases__",
-        "__hash__",
-        "__abstractmethods__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__type_params__",
-        "__signature__",
-        "__final__",
-        "__protocol_attrs__",
-        "__non_callable_proto_members__",
-        "__total__",
-        "__required_keys__",
-        "__optional_keys__",
-        "__readonly_keys__",
-        "__mutable_keys__",
-        "__closed__",
-        "__extra_items__",
-        "_is_protocol",
-        "_is_runtime_protocol",
-        "_field_defaults",
-        "_fields",
-    ]
+    {
+        *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__", "__slotnames__", "__hash__"),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__"),
+        *("__firstlineno__", "__static_attributes__", "__match_args__", "__parameters__", "__orig_bases__"),
+        *("__abstractmethods__", "__dataclass_fields__", "__dataclass_params__", "__signature__", "__final__"),
+        *("__protocol_attrs__", "__non_callable_proto_members__", "_is_protocol", "_is_runtime_protocol"),
+        *("__total__", "__required_keys__", "__optional_keys__", "__readonly_keys__", "__mutable_keys__"),
+        *("__closed__", "__extra_items__", "_fields", "_field_defaults"),
+    }
 )
 _MADE_BY_OTHERS = ("_abc_", "_sa_", "__pydantic_", "__attrs_", "__class_vars__", "__private_attributes__")
 _MAKERS = frozenset({"collections", "dataclasses", "enum", "reprlib", "typing", "typing_extensions"})

@@ -17,9 +17,10 @@ _kept_by_owner: ByIdentity[dict[Boundary, Kept]] = ByIdentity()
 def code_fingerprint(fn: Any, boundary: Boundary | None = None, owner: type | None = None) -> Fingerprint:
     """Return the fingerprint of `fn`'s own code and of all code of the user's own that it can reach.
 
-    `boundary` says what the user's own is. `owner` is the class a method was looked up on, where it is known: a subclass
-    may have other methods than the class that the function was written in. Names are resolved as they are now; what
-    cannot be followed is listed in `unresolved`. Raises nothing for code it cannot read: that counts by its bytecode.
+    `boundary` says what the user's own is. `owner` is the class a method was looked up on, where it is known: a
+    subclass may have other methods than the class that the function was written in. Names are resolved as they are
+    now; what cannot be followed is listed in `unresolved`. Raises nothing for code it cannot read: that counts by its
+    bytecode.
     """
     if boundary is None and owner is None:
         return _usual.of(fn)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Decorators:
     """Tells the decorators in one definition apart, however they are spelled.
 
-    What a name is now decides; where it has become something else since, the last import of it above the decorator does.
-    `looked_up` keeps what the names were now.
+    What a name is now decides; where it has become something else since, the last import of it above the decorator
+    does. `looked_up` keeps what the names were now.
     """
 
     def __init__(self, text: Text, place: Place, namespace: Mapping[str, Any]) -> None:

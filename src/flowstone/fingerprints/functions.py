@@ -92,7 +92,7 @@ def _owner_of(walk: Walk, fn: FunctionType, cells: dict[str, CellType]) -> type 
 
 
 def expand_foreign(walk: Walk, node: Node, fn: FunctionType) -> None:
-    """Follow what a wrapper of somebody else's wraps; what else it keeps is its own business, and may change as it works."""
+    """Follow what a wrapper of somebody else's wraps; what else it keeps may change as it works, and does not count."""
     name = code_name(fn)
     if "__wrapped__" in vars(fn):
         wrapped = vars(fn)["__wrapped__"]

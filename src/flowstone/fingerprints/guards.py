@@ -1,7 +1,7 @@
 """Whether everything that a fingerprint looked at is still the same.
 
-Looking again costs microseconds where a new fingerprint costs milliseconds: names must still mean the same objects, functions
-have the same code objects, defaults and cells. Only values that can change in place are hashed again.
+Looking again costs microseconds where a new fingerprint costs milliseconds: names must still mean the same objects,
+functions have the same code objects, defaults and cells. Only values that can change in place are hashed again.
 """
 
 from __future__ import annotations

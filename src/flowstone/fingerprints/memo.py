@@ -1,8 +1,8 @@
 """What was found out about source files, kept on disk, so that a new process need not parse and compile them again.
 
-One sheet per source file and Python version. An entry is found by the very code object (with its line table) that it was
-made for, and only while the source file has the stamp it had then: so neither an edit nor a stale compiled file is
-mistaken. A sheet that is damaged, foreign or of another version is as good as none, and written anew.
+One sheet per source file and Python version. An entry is found by the very code object (with its line table) that it
+was made for, and only while the source file has the stamp it had then: so neither an edit nor a stale compiled file
+is mistaken. A sheet that is damaged, foreign or of another version is as good as none, and written anew.
 """
 
 from __future__ import annotations

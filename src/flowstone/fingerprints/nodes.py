@@ -1,8 +1,8 @@
 """The graph of what code reaches, and its digest.
 
-The digest is that of the graph as seen from its root: nodes are numbered in the order in which a walk along the sorted names of
-their edges meets them. So it does not depend on the order of discovery, on where code lies, or on what modules are called, and
-cycles need no special care.
+The digest is that of the graph as seen from its root: nodes are numbered in the order in which a walk along the
+sorted names of their edges meets them. So it does not depend on the order of discovery, on where code lies, or on
+what modules are called, and cycles need no special care.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flowstone.hashing import combine
 
 
 class Node:
-    """Something that refers to other things: its own digest, and named edges to nodes or, as bytes, to what ends there."""
+    """Something that refers to others: its own digest, and named edges to nodes or, as bytes, to what ends there."""
 
     __slots__ = ("edges", "own")
 

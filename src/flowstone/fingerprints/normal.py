@@ -1,8 +1,9 @@
 """The normal form of a piece of syntax, and the names it reads.
 
-The form is written from the syntax tree, so comments and layout are gone. What formatters rewrite and nothing depends on
-is written one way: the layout of docstrings, the `u` of strings, the parentheses of `del`. Fields that are empty are left
-out, and pieces of f-strings are joined, because Python versions differ there; so all of them give the same form.
+The form is written from the syntax tree, so comments and layout are gone. What formatters rewrite and nothing depends
+on is written one way: the layout of docstrings, the `u` of strings, the parentheses of `del`. Fields that are empty
+are left out, and pieces of f-strings are joined, because Python versions differ there; so all of them give the same
+form.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _NOTHING = ""  # the mode in which names are written but not read
 
 
 class Form:
-    """What was made of one function or class: its normal form, the names it reads, and its default expressions apart."""
+    """What was made of a function or class: its form, the names it reads, and its default expressions apart."""
 
     __slots__ = ("defaults", "refs", "text")
 

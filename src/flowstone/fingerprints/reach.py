@@ -202,7 +202,7 @@ def _attribute(walk: Walk, module: ModuleType, attribute: str, path: tuple[str, 
 
 
 def _lazily(walk: Walk, module: ModuleType, attribute: str, context: Context) -> Node | bytes:
-    """A module may make attributes when they are asked for; asking now could do anything, so its way of making them counts."""
+    """Count how a module makes attributes when they are asked for; asking for one now could do anything."""
     name = f"{module.__name__}.{attribute}"
     maker = vars(module).get("__getattr__")
     if maker is None:

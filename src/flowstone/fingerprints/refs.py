@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 Ref: TypeAlias = tuple[str, str, tuple[str, ...]]
-"""One reading of a name: its kind, the name, and the attributes read from it (`helpers.scale` gives ("helpers", ("scale",)))."""
+"""One reading of a name: its kind, the name, and the attributes read from it (`helpers.scale` gives ("helpers",
+("scale",))).
+"""
 
 NAME: Final = "name"
 ANNOTATION: Final = "annotation"  # read by an annotation: what is missing is no matter

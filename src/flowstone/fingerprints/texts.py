@@ -1,7 +1,7 @@
 """Source texts, and the places in them that loaded code was compiled from.
 
-A text is a hint, the loaded code object is the truth: a text is believed only where compiling it gives that very code object.
-So a file that was edited after its import, or a stale compiled file, is never taken for the code that runs.
+A text is a hint, the loaded code object is the truth: a text is believed only where compiling it gives that very code
+object. So a file that was edited after its import, or a stale compiled file, is never taken for the code that runs.
 """
 
 from __future__ import annotations

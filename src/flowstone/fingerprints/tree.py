@@ -24,7 +24,7 @@ class TreeWriter:
         self.handlers[type(node)](self, node)
 
     def plain(self, node: ast.AST) -> None:
-        """Write a node with nothing special about it. This and `items` run for every node, so they do not call `visit`."""
+        """Write a node with nothing special about it. It runs for every node, so it does not call `visit`."""
         out, handlers = self.out, self.handlers
         head, fields = SHAPES[type(node)]
         out.append(head)

@@ -1,7 +1,8 @@
 """Tokens of values that may hold functions and classes, which then are followed like any other code.
 
-While such a token is made, hashing asks here for each function and class it meets. It gets a short stand-in, so that the token
-says where in the value they are, and they themselves become edges of the graph. Cycles through values thus end like all others.
+While such a token is made, hashing asks here for each function and class it meets. It gets a short stand-in, so that
+the token says where in the value they are, and they themselves become edges of the graph. Cycles through values thus
+end like all others.
 """
 
 from __future__ import annotations

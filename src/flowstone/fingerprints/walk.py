@@ -184,8 +184,10 @@ class Walk:
             reason = f"{culprit} has no content to hash; it counts by its type"
             return self._by_type(value, name, where, reason if listed else "")
         self.part(name, kind, held.token, text=partial(shown_value, name, value))
-        if held.code or not is_frozen(value):
+        if held.code:
             self.guard.value(value, lambda again: hold(again, name, meet).identity(), held.identity())
+        elif not is_frozen(value):
+            self.guard.value(value, token, held.token)
         territory = self.territory(classes.module_of(type(value)))
         if not held.code and territory.kind != DISTRIBUTION:
             return held.token  # by value alone: whether two names share an object or have equal ones is no matter
@@ -200,7 +202,7 @@ class Walk:
         node.edges[label] = self.target(code, code_name(code), "function", where)
 
     def memory(self, value: object, name: str, where: str) -> Node:
-        """Return what stands for a value that the code which reads it changes: its type, which others need not settle for."""
+        """Return what stands for a value that the code itself changes: its type, and that is listed."""
         self.unresolved(where, name, OWN_MEMORY)
         node = Node(leaf("memory", public_name(type(value))))
         node.edges["class"] = self.target(type(value), code_name(type(value)), "class", where)

@@ -11,8 +11,7 @@ from flowstone.housekeeping.judging import find_flaw, is_record, judge, signer_o
 from flowstone.housekeeping.resigning import Bytes, Halves, cut, is_joint, sign_again
 from flowstone.housekeeping.shelf import Shelf
 from flowstone.housekeeping.snapshots import BytesSnapshot
-from flowstone.records import FORMAT, PREFIX_SIZE, Head
-from flowstone.records.container import FORMAT_FIELD, TAG_END
+from flowstone.records import PREFIX_SIZE, Head
 from flowstone.signing import SigningKey
 
 
@@ -39,7 +38,9 @@ class Inspector:
 
     def accept(self, packed: Packed) -> Sound:
         """Return a record that is sound, signed so that the store can read it. Raises Refused."""
-        _check_format(bytes(packed.pieces[0][:PREFIX_SIZE]))
+        prefix = packed.pieces[0][:PREFIX_SIZE]
+        if len(prefix) < PREFIX_SIZE or not is_record(bytes(prefix)):
+            raise Refused("it does not begin like a record")
         record = Halves(bytes(packed.pieces[0]), packed.pieces[1]) if packed.in_halves else cut(packed.pieces[0])
         signer = signer_of(record.head)
         if signer in self.known:
@@ -69,11 +70,3 @@ class Inspector:
         if verdict.state not in OURS or verdict.head is None:
             raise Refused(verdict.detail)
         return verdict.head
-
-
-def _check_format(prefix: bytes) -> None:
-    if len(prefix) < PREFIX_SIZE or not is_record(prefix):
-        raise Refused("it does not begin like a record")
-    (version,) = FORMAT_FIELD.unpack_from(prefix, TAG_END)
-    if version != FORMAT:
-        raise Refused(f"it has format {version}; this flowstone reads {FORMAT}")
