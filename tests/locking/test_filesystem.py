@@ -78,6 +78,7 @@ class TestDeath:
         assert not guest.do("still_held", "k", "h/g")
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 class TestForks:
     def test_a_forked_child_does_not_hold_what_its_parent_holds(self, team: Callable[[int], list[Any]]) -> None:
         (parent,) = team(1)

@@ -22,6 +22,7 @@ def test_a_child_is_below_its_parent_and_nobody_else() -> None:
     assert lineage(child) == [child, parent]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="forks")
 def test_a_forked_child_gives_names_of_its_own() -> None:
     reading, writing = os.pipe()

@@ -522,6 +522,7 @@ class TestVanishingFiles:
             remover.result()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 class TestForks:
     def test_a_fork_while_another_thread_is_inside_leaves_the_child_usable(
