@@ -263,3 +263,12 @@ def test_lambdas_over_several_lines_are_found():
     )  # fmt: skip
 
     assert shown(fn) == "lambda x, *, y=1: x + y"
+
+
+def test_assertions_that_are_left_out_make_another_fingerprint(project):
+    project.write("job.py", "def step(x):\n    'Doc.'\n    assert x\n    return x\n")
+    plain, optimised, more = (
+        project.run(*flags, "-c", f"import job; {PRINT.format('job.step')}") for flags in ([], ["-O"], ["-OO"])
+    )
+
+    assert plain != optimised == more

@@ -7,6 +7,7 @@ what modules are called, and cycles need no special care.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from flowstone.hashing import combine
@@ -31,7 +32,7 @@ def rooted_digest(root: Node) -> bytes:
     """Return the digest of everything that can be reached from a node, as it is seen from there."""
     numbers: dict[int, int] = {id(root): 0}
     order = [root]
-    items: list[tuple[str, bytes]] = []
+    items = [("without assertions", b"")] if sys.flags.optimize else []
     for node in order:  # which grows meanwhile
         items.append(("node", node.own))
         items += _edges(node, numbers, order)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from types import CellType, FunctionType
 
+from flowstone.exceptions import HashError
 from flowstone.fingerprints.analysis import analyse_function
 from flowstone.fingerprints.boundary import Boundary
 from flowstone.fingerprints.classes import class_digest, module_of
 from flowstone.fingerprints.names import public_name
 from flowstone.fingerprints.nodes import leaf
 from flowstone.fingerprints.territory import OWN, territory_of
-from flowstone.hashing import combine, token
-
-_ATOMS = (type(None), bool, int, float, str, bytes)
+from flowstone.fingerprints.values import hold
+from flowstone.hashing import combine
 
 
 def stand_in(boundary: Boundary, code: FunctionType | type) -> bytes | None:
@@ -25,12 +25,20 @@ def stand_in(boundary: Boundary, code: FunctionType | type) -> bytes | None:
     if territory_of(module, boundary, code.__qualname__).kind != OWN:
         return leaf("function", public_name(code))
     carried = [*(code.__defaults__ or ()), *map(_content, code.__closure__ or ())]
-    plain = [(str(place), token(value)) for place, value in enumerate(carried) if type(value) in _ATOMS]
-    return combine("stand-in", [("", analyse_function(code).digest), *plain])
+    said = [(str(place), _said(value)) for place, value in enumerate(carried)]
+    return combine("stand-in", [("", analyse_function(code).digest), *said])
 
 
 def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
     except ValueError:
-        return cell
+        return None
+
+
+def _said(value: object) -> bytes:
+    """Return what a value says by itself; the code in it is not looked into, which may be the code that asks."""
+    try:
+        return hold(value, "", lambda _: b"code").token
+    except HashError:
+        return leaf("opaque", public_name(type(value)))
