@@ -22,7 +22,7 @@ MAX_LEVELS = 12
 CELLS = 256  # per element of the sequence
 OBJECTS = 32  # of these, values to unfold; what refers to itself, or shares much, would unfold without end
 
-Unfold = Callable[[object], Node]
+Unfold = Callable[[Sequence[Any]], list[Node]]
 ClassToken = Callable[[type], bytes]
 _SETS = frozenset({set, frozenset})
 _WRAPPERS = {State: "attributes", Items: "values"}
@@ -160,7 +160,7 @@ class _Table:
         if self.objects < 0:
             raise _NoColumns
         try:
-            nodes = [self.unfold(value) for value in values]
+            nodes = self.unfold(values)
         except Refused:
             raise _NoColumns from None  # the walk will meet it too, and say where it is
         first = nodes[0]

@@ -72,7 +72,7 @@ def object_encoder(kind: type, sample: Any) -> Encoder:
         raise Refused(kind, "it has no content but its identity")
     if _is_plain(kind):
         sample.__reduce_ex__(_PROTOCOL)  # raises for extension types that keep more than attributes
-        return _attributes_encoder(kind)
+        return _attributes_encoder(kind, sample)
     return lambda value: reduced(value, value.__reduce_ex__(_PROTOCOL))
 
 
@@ -103,14 +103,12 @@ def _is_python_class(base: type) -> bool:
     return "__module__" in base.__dict__ and bool(base.__flags__ & (1 << 9)) and not base.__itemsize__
 
 
-def _attributes_encoder(kind: type) -> Encoder:
+def _attributes_encoder(kind: type, sample: object) -> Encoder:
     slots = slot_names(kind)
-    cached = cached_names(kind) | {"_attrs_cached_hash"}
-
-    def unfold(value: object) -> Node:
-        return Node("object", (State(attributes(value, slots, cached)),), kind=type(value))
-
-    return unfold
+    cached = cached_names(kind)
+    if not slots and not cached and hasattr(sample, "__dict__"):  # the common case, shorter by half
+        return lambda value: Node("object", (State(value.__dict__),), kind=type(value))
+    return lambda value: Node("object", (State(attributes(value, slots, cached)),), kind=type(value))
 
 
 def attributes(value: object, slots: tuple[str, ...], cached: frozenset[str]) -> dict[str, Any]:
@@ -159,12 +157,13 @@ _cached: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()
 
 
 def _find_cached_names(kind: type) -> frozenset[str]:
-    return frozenset(
+    names = {
         name
         for base in kind.__mro__
         for name, entry in base.__dict__.items()
         if any("cached_property" in of.__name__ for of in type(entry).__mro__)
-    )
+    }
+    return frozenset(names | {"_attrs_cached_hash"} if hasattr(kind, "__attrs_attrs__") else names)
 
 
 def reduced(value: object, answer: object) -> Node:

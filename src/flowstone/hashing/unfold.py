@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowstone.hashing.columns import CHUNK, columns
@@ -45,7 +45,7 @@ def direct(value: object, scratch: Scratch) -> bytes | None:
 def _by_columns(mark: bytes, value: list[object] | tuple[object, ...], scratch: Scratch) -> bytes | None:
     if id(value) in scratch.without_columns:
         return None
-    content = columns(mark, value, unfold, class_token)
+    content = columns(mark, value, unfold_alike, class_token)
     if content is None:
         scratch.without_columns[id(value)] = value
     return content
@@ -87,11 +87,18 @@ def unfold(value: object) -> Node:
         return _long_text(value)  # type: ignore[arg-type]
     if kind is bytes:
         return Node("bytes", (len(value), buffer_digest(value)))  # type: ignore[arg-type]
+    return unfold_alike((value,))[0]
+
+
+def unfold_alike(values: Sequence[object]) -> list[Node]:
+    """Unfold values of one type, none of them a builtin with a rule of its own."""
     try:
-        return encoder_for(value)(value)
+        encoder = encoder_for(values[0])
+        return [encoder(value) for value in values]
     except (Refused, RecursionError):
         raise
     except Exception as error:
+        kind = type(values[0])
         raise Refused(kind, f"asking it for its content raised {type(error).__name__}: {error}") from error
 
 
