@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstone import housekeeping
+from flowstone.clock import Clock, restore_clock, use_clock
 from flowstone.exceptions import ConfigurationError
 from flowstone.filesystems import LocalFileSystem, MemoryFileSystem
 from flowstone.housekeeping import CheckReport, FaultKind, RecordState, Selection
@@ -303,6 +305,51 @@ def test_a_head_without_a_payload_is_found_and_removed(split: House) -> None:
     assert check(split, repair=True).ok
     assert split.keys() == {"b"}
     assert split.value("b") == "value"
+
+
+class FinishedMeanwhile(Clock):
+    """A clock during whose sleep something happens."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self.happens = happens
+        self.slept = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += 1
+        self.happens()
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_a_payload_that_is_ahead_of_its_head_is_given_time(make_house: Any, finishes: bool) -> None:
+    house, later = (make_house(MemoryFileSystem(), MemoryFileSystem()) for _ in range(2))
+    house.write(value=LARGE)
+    later.write(value=LARGE * 2)
+    house.payloads.put("k", [later.payloads.get("k").data])
+    clock = FinishedMeanwhile(lambda: house.put_raw(later.raw()) if finishes else None)
+    token = use_clock(clock)
+    try:
+        report = check(house)
+    finally:
+        restore_clock(token)
+
+    assert clock.slept == 1
+    assert kinds(report) == ([] if finishes else [FaultKind.DAMAGED])
+
+
+def test_a_record_that_is_removed_between_a_look_at_each_half_is_gone_and_no_half(make_house: Any) -> None:
+    class Removed(MemoryFileSystem):
+        armed = False
+
+        def stamp(self, key: str) -> Any:
+            if self.armed:
+                house.store.remove(key)
+            return super().stamp(key)
+
+    house = make_house(payloads := Removed(), MemoryFileSystem())
+    house.write()
+    payloads.armed = True
+
+    assert check(house).clean
 
 
 def test_a_payload_without_a_head_is_left_to_the_young_and_to_other_stores(split: House, make_house: Any) -> None:
