@@ -100,6 +100,24 @@ class TestLeases:
         manager.release_lock("k", "a")
         assert eventually(lambda: not any(t.name == "flowstone-lock-leases" for t in threading.enumerate()))
 
+    def test_the_heart_does_not_stop_and_start_with_every_lock(
+        self, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manager = RedisLockManager(port=redis_server.port, lease=9)
+        started: list[threading.Thread] = []
+        start = threading.Thread.start
+
+        def noted(thread: threading.Thread) -> None:
+            started.append(thread)
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", noted)
+        for _ in range(20):
+            with held(manager, "k", "a"):
+                pass
+            time.sleep(0.002)
+        assert len(started) == 1
+
     def test_nothing_is_left_on_the_server_but_one_counter(self, manager: RedisLockManager, client: Any) -> None:
         for number in range(20):
             with held(manager, f"key {number}", "a"):

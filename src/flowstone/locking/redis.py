@@ -101,6 +101,7 @@ class LeaseServer(Outside):
         self._scripts: dict[str, Script] = {}
         self._mutex = Lock()
         self._client: Redis | None = None
+        self._idle = False
         self._heart = Keeper(self._beat, "flowstone-lock-leases")
         after_fork(self, LeaseServer._forget)
 
@@ -189,14 +190,16 @@ class LeaseServer(Outside):
         return (_text(holder), int(token)) if holder else ("", 0)
 
     def _beat(self) -> float | None:
-        """Renew all leases; returns the seconds until the next beat, None if there is nothing to renew.
+        """Renew all leases; returns the seconds until the next beat, None if there was nothing to renew twice.
 
+        Once is not enough: a thread that came and went with every lock would cost more than the lock.
         A lease found lost here is not announced: `sound` asks the server itself, and so does giving it back.
         """
         with self._mutex:
             leases = list(self._leases.values())
+        idle, self._idle = self._idle, not leases
         if not leases:
-            return None
+            return None if idle else self._lease / 3
         try:
             with self._asking():
                 pipeline = self._connected().pipeline(transaction=False)
