@@ -245,6 +245,8 @@ async def _publish(node: Transaction, members: Sequence[Transaction]) -> Excepti
             records = list(by_key.values())
             begun.append((store, records))
             await Blocking(lambda s=store, r=records: s.publish(r), inline=store.memory_speed)  # type: ignore[misc]
+            if node.locks:  # who takes the lock next must find the record, also behind a tier that writes later
+                await Blocking(store.result_storage.flush)
     except BaseException as error:
         for store, records in begun:
             await Blocking(lambda s=store, r=records: _withdraw(s, r), cleanup=True)  # type: ignore[misc]
