@@ -272,3 +272,59 @@ def test_assertions_that_are_left_out_make_another_fingerprint(project):
     )
 
     assert plain != optimised == more
+
+
+def test_a_function_sent_to_another_process_by_value_keeps_its_fingerprints(project):
+    """As task runners on other processes and machines get functions of a script."""
+    project.write(
+        "job.py",
+        f"""
+        import pickle, cloudpickle
+        from flowstone import task
+
+        LIMIT = [3]
+
+        class Config:
+            def get(self):
+                return LIMIT
+
+        def helper(x):
+            return Config().get(), x
+
+        @task(retries=2)
+        def step(x):  # here
+            return helper(x)
+
+        with open("sent", "wb") as file:
+            file.write(cloudpickle.dumps(step.fn))
+        {PRINT.format("step.fn")}
+        """,
+    )
+    sent = project.run("job.py")
+
+    assert sent == project.run("-c", f"import pickle; fn = pickle.load(open('sent', 'rb')); {PRINT.format('fn')}")
+
+
+def test_spawned_processes_give_the_fingerprints_of_their_parent(project):
+    project.write(
+        "job.py",
+        f"""
+        import multiprocessing
+
+        class Config:
+            limit = 3
+
+        def step(x):
+            return Config.limit
+
+        def ask(_):
+            from flowstone.fingerprints import code_fingerprint, source_fingerprint
+            return source_fingerprint(step).digest.hex(), code_fingerprint(step).digest.hex()
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                (there,) = pool.map(ask, [1])
+            print(there == ask(1))
+        """,
+    )
+    assert project.run("job.py") == "True"
