@@ -14,6 +14,7 @@ from flowstone.modes import IsolationLevel
 if TYPE_CHECKING:
     from flowstone.locking.base import LockManager
 
+_PROGRAM = os.urandom(8).hex()  # with the process id, which tells a forked child, unlike anyone's on any machine
 T = TypeVar("T")
 
 
@@ -71,8 +72,8 @@ class StoreLocks:
 
 
 def default_holder() -> str:
-    """Return the name of the calling thread among all threads of this machine."""
-    return f"{os.getpid()}:{threading.get_ident()}"
+    """Return the name of the calling thread among all threads of all machines."""
+    return f"{_PROGRAM}:{os.getpid()}:{threading.get_ident()}"
 
 
 async def aside(work: Callable[[], T], *, inline: bool = False) -> T:
