@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from blake3 import blake3
 
+from flowstone.hashing.threads import allowed
 from flowstone.records.info import RecordInfo, read_info
 
 Buffer = bytes | bytearray | memoryview
@@ -143,7 +144,7 @@ def digest(data: Buffer, size: int) -> bytes:
     """Digest `data` of `size` bytes; with several threads where that pays."""
     if size < _THREADS_FROM:
         return blake3(data).digest()
-    return blake3(data, max_threads=blake3.AUTO).digest()
+    return blake3(data, max_threads=allowed()).digest()
 
 
 def size_of(data: Buffer) -> int:

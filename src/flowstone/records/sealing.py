@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
+from flowstone.hashing.threads import allowed
 from flowstone.records.container import (
     ALIGNMENT,
     FORMAT,
@@ -99,7 +100,7 @@ def _laid_out(main: Buffer, main_size: int, buffers: Sequence[Buffer]) -> tuple[
 
 def _digest_of_pieces(pieces: Sequence[Buffer]) -> bytes:
     """Digest all that follows the main part; the sizes of the buffers are signed, so the joints need no mark."""
-    hasher = blake3(max_threads=blake3.AUTO if sum(map(size_of, pieces)) >= 1 << 20 else 1)
+    hasher = blake3(max_threads=allowed() if sum(map(size_of, pieces)) >= 1 << 20 else 1)
     for piece in pieces:
         hasher.update(piece)
     return hasher.digest()
