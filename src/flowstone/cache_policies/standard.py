@@ -28,11 +28,11 @@ class Inputs(CachePolicy):
         inputs = call.inputs
         if not self.exclude:
             for name, value in inputs.items():
-                pieces.append(("inputs:" + name, token(value, name)))
+                pieces.append(("inputs:" + name, token(value, f"inputs[{name!r}]")))
             return
         pieces.append(("inputs", b""))  # a call whose inputs are all excluded is still a call
         for name, value in _counted(call, self.exclude):
-            pieces.append(("inputs:" + name, token(value, name)))
+            pieces.append(("inputs:" + name, token(value, f"inputs[{name!r}]")))
 
     def without(self, name: str) -> CachePolicy:
         if name in self.exclude:
