@@ -308,7 +308,7 @@ def test_a_function_sent_to_another_process_by_value_keeps_its_fingerprints(proj
 def test_spawned_processes_give_the_fingerprints_of_their_parent(project):
     project.write(
         "job.py",
-        f"""
+        """
         import multiprocessing
 
         class Config:

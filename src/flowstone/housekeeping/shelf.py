@@ -40,11 +40,6 @@ class Shelf:
         self.payload_reader = None if self.payloads is None else reader_of(self.payloads)
         self._lock_holder = holder_path(None)
 
-    @property
-    def folder(self) -> Folder | None:
-        """The folder of a local store."""
-        return self.reader if isinstance(self.reader, Folder) else None
-
     def find(self, key: str) -> RecordEntry | None:
         """Return the record under `key`, or None; raises StoreError and KeyPathError."""
         check_key(key)
